@@ -1,0 +1,84 @@
+"""How every command starts and ends: flags in, an exit code out.
+
+absl itself exits with 1 for --help and for a wrong flag; here help is a success
+and a mistake is a usage error, both answered before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+
+class ExitCode(enum.IntEnum):
+    """The exit codes of all commands."""
+
+    DONE = 0
+    USAGE = 64  # wrong flags or configuration
+    DATA = 65  # bad data, too many rejects
+    DEVICE = 69  # device not usable, memory short
+    DIVERGED = 70
+    EXISTS = 73  # output exists, or the folder is in use
+    DISK = 74
+    STOPPED = 75  # stopped on request; the same command goes on
+
+
+class UserError(Exception):
+    """What the user can put right: printed as one message, no traceback."""
+
+    def __init__(self, exit_code: ExitCode, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def _help_text(usage: str, values: flags.FlagValues) -> str:
+    lines = [usage.strip(), "", "Flags:"]
+    for name in sorted(values):
+        flag = values[name]
+        shown = "" if flag.default is None else f" (default: {flag.default})"
+        lines.append(f"  --{name}: {flag.help}{shown}")
+    return "\n".join(lines)
+
+
+def run(
+    main: Callable[[flags.FlagValues], None],
+    values: flags.FlagValues,
+    usage: str,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Runs a command and returns its exit code.
+
+    Args:
+      main: the command; it gets the parsed flags and raises UserError.
+      values: the command's flags, not yet parsed.
+      usage: the text before the list of flags in --help.
+      argv: program name and arguments; sys.argv if None.
+    """
+    args = list(sys.argv if argv is None else argv)
+    if {"--help", "-help", "-h", "--helpfull", "-?"} & set(args[1:]):
+        print(_help_text(usage, values))
+        return ExitCode.DONE
+    values.unparse_flags()
+    try:
+        rest = values(args)[1:]
+        if rest:
+            raise UserError(
+                ExitCode.USAGE,
+                f"Unexpected argument {rest[0]!r}: all options are flags"
+                " (--name=value). See --help.",
+            )
+        main(values)
+    except flags.Error as error:
+        print(f"error: {error} See --help.", file=sys.stderr)
+        return ExitCode.USAGE
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return ExitCode.DONE
