@@ -1,0 +1,151 @@
+"""Sections that say how a run goes: optimizer, course, NMS, evaluation.
+
+A leaf's help, range and choices stand beside its default and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from hparams import leaf
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimizer(leaf.Section):
+    """How weights move."""
+
+    optimizer: str = leaf.leaf("sgd", "Update rule.", choices=("sgd", "adam"))
+    momentum: float = leaf.leaf(
+        0.9, "Momentum of sgd.", at_least=0.0, at_most=1.0
+    )
+    adam_beta_1: float = leaf.leaf(
+        0.9, "Decay of adam's first moment.", at_least=0.0, at_most=1.0
+    )
+    adam_beta_2: float = leaf.leaf(
+        0.999, "Decay of adam's second moment.", at_least=0.0, at_most=1.0
+    )
+    adam_epsilon: float = leaf.leaf(
+        1e-7, "Added to adam's denominator.", above=0.0
+    )
+    learning_rate: float = leaf.leaf(
+        0.08, "Rate per learning_rate_batch images.", at_least=0.0
+    )
+    learning_rate_batch: int = leaf.leaf(
+        64,
+        "The rates are multiplied by batch / this; 0 takes them as given.",
+        at_least=0,
+    )
+    lr_warmup_init: float = leaf.leaf(
+        0.008, "Rate at step 0, same rule.", at_least=0.0
+    )
+    lr_warmup_epoch: float = leaf.leaf(
+        1.0, "Epochs of linear warm-up.", at_least=0.0
+    )
+    lr_decay_method: str = leaf.leaf(
+        "cosine",
+        "How the rate falls after warm-up.",
+        choices=("cosine", "stepwise", "polynomial", "constant"),
+    )
+    first_lr_drop_epoch: float = leaf.leaf(
+        200.0, "stepwise: epoch of the first fall to a tenth.", at_least=0.0
+    )
+    second_lr_drop_epoch: float = leaf.leaf(
+        250.0, "stepwise: epoch of the second fall to a tenth.", at_least=0.0
+    )
+    poly_lr_power: float = leaf.leaf(0.9, "polynomial: exponent.", above=0.0)
+    clip_gradients_norm: float = leaf.leaf(
+        10.0, "Greatest global gradient norm; 0 does not clip.", at_least=0.0
+    )
+    moving_average_decay: float = leaf.leaf(
+        0.9998,
+        "Decay of the moving average of weights and batch-norm statistics; 0: none.",
+        at_least=0.0,
+        at_most=1.0,
+    )
+
+    def _check(self) -> None:
+        if self.lr_decay_method == "stepwise":
+            leaf.check_order(
+                self, "first_lr_drop_epoch", "second_lr_drop_epoch"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train(leaf.Section):
+    """The course of a training run."""
+
+    train_batch_size: int = leaf.leaf(64, "Images per step.", at_least=1)
+    num_epochs: int = leaf.leaf(
+        300, "Passes over the training images.", at_least=1
+    )
+    seed: int = leaf.leaf(0, "Start of everything random.", at_least=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Nms(leaf.Section):
+    """From network outputs to detections."""
+
+    method: str = leaf.leaf(
+        "gaussian",
+        "gaussian: soft-NMS, scores decay; hard: overlapping boxes go.",
+        choices=("gaussian", "hard"),
+    )
+    iou_thresh: float = leaf.leaf(
+        0.5, "hard: overlap from which a box goes.", above=0.0, at_most=1.0
+    )
+    sigma: float = leaf.leaf(0.5, "gaussian: width of the decay.", above=0.0)
+    score_thresh: float = leaf.leaf(
+        0.001,
+        "Detections below this score are dropped.",
+        at_least=0.0,
+        at_most=1.0,
+    )
+    max_nms_inputs: int = leaf.leaf(
+        5000, "Best-scored candidates that enter NMS; 0: all.", at_least=0
+    )
+    max_output_size: int = leaf.leaf(
+        100, "Most detections per image.", at_least=1
+    )
+    per_class: bool = leaf.leaf(
+        True,
+        "true: every class of an anchor is a candidate and NMS runs within a"
+        " class; false: an anchor's best class only, NMS over all classes"
+        " together.",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Eval(leaf.Section):
+    """When and how the model is measured."""
+
+    eval_batch_size: int = leaf.leaf(
+        1, "Images per evaluation step.", at_least=1
+    )
+    map_freq: int = leaf.leaf(
+        5,
+        "Epochs between evaluations; the last epoch always has one.",
+        at_least=1,
+    )
+    num_pictures: int = leaf.leaf(
+        8,
+        "Pictures of ground truth beside detections per evaluation.",
+        at_least=0,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Runtime(leaf.Section):
+    """What changes how a run goes, not what it computes."""
+
+    save_checkpoints_steps: int = leaf.leaf(
+        1000,
+        "Steps between checkpoints; epochs' ends have one too.",
+        at_least=1,
+    )
+    keep_checkpoints: int = leaf.leaf(3, "Checkpoints kept.", at_least=1)
+    log_steps: int = leaf.leaf(
+        20, "Steps between lines of the log.", at_least=1
+    )
+    num_threads: int = leaf.leaf(
+        0, "CPU threads of one operation; 0: all cores.", at_least=0
+    )
