@@ -1,0 +1,1 @@
+"""EfficientDet: the detector, its training, evaluation and commands."""

@@ -1,0 +1,1 @@
+"""Input: shards in, batches of images, boxes and classes out."""

@@ -1,0 +1,1 @@
+"""Accuracy: detections against ground truth, and its report."""

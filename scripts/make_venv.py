@@ -1,0 +1,151 @@
+"""Makes the virtual environment of pinned packages, if it is not there yet.
+
+    python3.11 scripts/make_venv.py .venv
+
+The folder's stamp names what was installed: an environment that is complete and
+current is left alone, one of another lock or of an interrupted installation is
+made anew. A folder without a stamp was made by hand: it is kept, and the pinned
+packages are installed into it. Standard library only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+import venv
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD_LOCK = ROOT / "requirements" / "build.lock"
+LOCK = ROOT / "requirements" / "dev.lock"
+STAMP_NAME = "efficientdet-aimmo.stamp"
+UNFINISHED = "unfinished"
+
+
+def wanted_stamp() -> str:
+    """Returns a digest of all that decides what the environment holds."""
+    digest = hashlib.sha256(f"{sys.version_info[:2]}{ROOT}".encode())
+    for path in (BUILD_LOCK, LOCK, ROOT / "setup.cfg", ROOT / "pyproject.toml"):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _can_run(python: pathlib.Path) -> bool:
+    try:
+        check = subprocess.run(
+            [python, "-c", "import pip"], capture_output=True
+        )
+    except OSError:
+        return False
+    return check.returncode == 0
+
+
+def prepare(folder: pathlib.Path, wanted: str) -> bool:
+    """Returns whether packages have to be installed into folder.
+
+    Args:
+      folder: the environment; made, or made anew, where that is needed.
+      wanted: the stamp of a finished and current environment.
+    """
+    stamp = folder / STAMP_NAME
+    python = folder / "bin" / "python"
+    if stamp.exists():
+        if stamp.read_text() == wanted and _can_run(python):
+            return False
+        shutil.rmtree(folder)
+    elif folder.exists():
+        if not _can_run(python):
+            sys.exit(
+                f"error: {folder} exists, was not made by make and holds no"
+                " Python with pip. Move it away and run make again."
+            )
+        print(f"{folder} was made by hand: installing into it", flush=True)
+        return True
+    print(f"making {folder} with Python {sys.version.split()[0]}", flush=True)
+    folder.mkdir()
+    stamp.write_text(UNFINISHED)
+    venv.create(folder, with_pip=True, symlinks=True)
+    return True
+
+
+def _names(lock: pathlib.Path) -> set[str]:
+    return set(re.findall(r"^([\w.-]+)==", lock.read_text(), re.MULTILINE))
+
+
+def _show(text: str, *, last: bool) -> None:
+    if sys.stdout.isatty():
+        print(f"\r\033[K  {text}", end="\n" if last else "", flush=True)
+    elif last:
+        print(f"  {text}", flush=True)
+
+
+def install(folder: pathlib.Path, what: str, arguments: list[str]) -> None:
+    """Runs pip in folder, with one line of progress instead of its output.
+
+    Args:
+      folder: the environment.
+      what: the name of this part, for the progress line.
+      arguments: what follows `pip install`.
+    """
+    log = folder / "install.log"
+    known = len(_names(LOCK))
+    start = time.monotonic()
+    command = [folder / "bin" / "python", "-m", "pip", "install"]
+    command += ["--disable-pip-version-check", "--progress-bar=off", *arguments]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT
+        )
+    said = -1
+    while True:
+        try:
+            code = process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            code = None
+        found = log.read_text(errors="replace").count("\nCollecting ")
+        installed = len(list(folder.glob("lib/*/site-packages/*.dist-info")))
+        seconds = time.monotonic() - start
+        done = (
+            f"fetched {found}, installed {installed} of up to {known} packages"
+        )
+        minute = int(seconds // 30)
+        _show(
+            f"{what}: {done}, {seconds:.0f} s",
+            last=code is not None
+            or (not sys.stdout.isatty() and minute > said),
+        )
+        said = max(said, minute)
+        if code is not None:
+            break
+    if code:
+        lines = log.read_text(errors="replace").splitlines()[-15:]
+        sys.exit("\n".join([f"error: pip ended with code {code}:", *lines]))
+
+
+def main() -> None:
+    """Makes the environment named on the command line."""
+    folder = ROOT / sys.argv[1]
+    with LOCK.open() as lock:
+        # Two makes at once: the second waits, then finds the work done.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        wanted = wanted_stamp()
+        if not prepare(folder, wanted):
+            return
+        locked = ["--require-hashes", "--requirement"]
+        build = [*locked, str(BUILD_LOCK)]
+        install(folder, "build tools", build)
+        # Without isolation the builds use the pinned tools just installed.
+        packages = ["--no-build-isolation", *locked, str(LOCK)]
+        install(folder, "packages", packages)
+        own = ["--no-build-isolation", "--no-deps", "--editable", str(ROOT)]
+        install(folder, "efficientdet-aimmo", own)
+        (folder / STAMP_NAME).write_text(wanted)
+
+
+if __name__ == "__main__":
+    main()
