@@ -1,0 +1,164 @@
+"""EfficientDet: backbone, BiFPN and heads (Tan, Pang and Le 2020)."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from efficientdet_aimmo import anchors
+from efficientdet_aimmo.model import bifpn
+from efficientdet_aimmo.model import efficientnet
+from efficientdet_aimmo.model import heads
+from efficientdet_aimmo.model import layers
+from hparams import config as config_lib
+
+# Every anchor starts at this probability (Lin et al. 2017, section 4.1).
+_PRIOR = 0.01
+
+
+class Outputs(NamedTuple):
+    """What the network says of every anchor, float32."""
+
+    logits: tf.Tensor  # [B, A, K], before the sigmoid
+    codes: tf.Tensor  # [B, A, 4], relative to the anchors
+
+
+class Features(NamedTuple):
+    """What the parts hand on, one tensor per level."""
+
+    backbone: list[tf.Tensor]  # before the BiFPN's own 1x1 convolutions
+    pyramid: list[tf.Tensor]
+
+
+class Detector(tf.Module):
+    """The network, with the variable names of the official one.
+
+    Attributes:
+      all_variables: weights and moving statistics in the official order.
+    """
+
+    def __init__(self, config: config_lib.Config) -> None:
+        super().__init__()
+        model, levels = config.model, config.anchors
+        if model.num_classes == 0:
+            raise config_lib.HParamError(
+                "Hyper-parameter 'num_classes' is 0: it follows from the data"
+                " set, and no data set was given. Set it."
+            )
+        self.num_classes = model.num_classes
+        self._min_level = levels.min_level
+        self._num_levels = levels.max_level - levels.min_level + 1
+        make = layers.VariableMaker(config.train.seed)
+        activation = layers.ACTIVATIONS[model.act_type]
+        norm = functools.partial(
+            layers.BatchNorm,
+            momentum=model.batch_norm_momentum,
+            epsilon=model.batch_norm_epsilon,
+        )
+        self._backbone = efficientnet.EfficientNet(
+            make, model.backbone_name, norm, activation
+        )
+        channels = self._backbone.channels[levels.min_level - 1 :]
+        self._coarser = []
+        for level in range(6, levels.max_level + 1):
+            make.start_group()
+            self._coarser.append(
+                bifpn.Resample(
+                    make,
+                    f"resample_p{level}",
+                    channels[-1],
+                    model.fpn_num_filters,
+                    norm,
+                )
+            )
+            channels.append(model.fpn_num_filters)
+        make.start_group()
+        self._cells = []
+        for i in range(model.fpn_cell_repeats):
+            self._cells.append(
+                bifpn.Cell(
+                    make,
+                    f"fpn_cells/cell_{i}",
+                    channels,
+                    model.fpn_num_filters,
+                    model.fpn_weight_method,
+                    norm,
+                    activation,
+                )
+            )
+            channels = [model.fpn_num_filters] * self._num_levels
+        head = functools.partial(
+            heads.Head,
+            make,
+            filters=model.fpn_num_filters,
+            repeats=model.box_class_repeats,
+            levels=range(levels.min_level, levels.max_level + 1),
+            survival_prob=model.survival_prob,
+            norm=norm,
+            activation=activation,
+        )
+        per_cell = anchors.anchors_per_cell(levels)
+        make.start_group()
+        self._class_head = head(
+            "class",
+            num_outputs=per_cell * model.num_classes,
+            final_bias=-math.log((1 - _PRIOR) / _PRIOR),
+        )
+        make.start_group()
+        self._box_head = head("box", num_outputs=per_cell * 4, final_bias=0.0)
+        self.all_variables = make.ordered()
+
+    def features(self, images: tf.Tensor, run: layers.ForwardPass) -> Features:
+        """Returns the features that go into the BiFPN and come out of it."""
+        levels = self._backbone(images, run)[self._min_level - 1 :]
+        for resample in self._coarser:
+            height, width = levels[-1].shape[1:3]
+            size = ((height - 1) // 2 + 1, (width - 1) // 2 + 1)
+            levels.append(resample(levels[-1], size, run))
+        pyramid = levels = levels[: self._num_levels]
+        for cell in self._cells:
+            pyramid = cell(pyramid, run)
+        return Features(levels, pyramid)
+
+    def forward(self, images: tf.Tensor, run: layers.ForwardPass) -> Outputs:
+        """Returns the outputs; statistics to store are left in run.updates.
+
+        Args:
+          images: [B, H, W, 3] float32, normalised; H and W are static.
+          run: the pass.
+        """
+        pyramid = self.features(images, run).pyramid
+        batch = images.shape[0] or tf.shape(images)[0]
+
+        def per_anchor(levels: list[tf.Tensor], depth: int) -> tf.Tensor:
+            flat = [
+                tf.reshape(
+                    level,
+                    [
+                        batch,
+                        math.prod(level.shape[1:]) // depth,
+                        depth,
+                    ],
+                )
+                for level in levels
+            ]
+            return tf.cast(tf.concat(flat, axis=1), tf.float32)
+
+        logits = per_anchor(self._class_head(pyramid, run), self.num_classes)
+        codes = per_anchor(self._box_head(pyramid, run), 4)
+        return Outputs(logits, codes)
+
+    def __call__(self, images: tf.Tensor, training: bool) -> Outputs:
+        """Returns the outputs for [B, H, W, 3] float32 normalised images.
+
+        With training=True the moving statistics are stored; a network with
+        stochastic depth is trained through `forward`, which takes a seed.
+        """
+        run = layers.ForwardPass(training=training)
+        outputs = self.forward(images, run)
+        for variable, value in run.updates:
+            variable.assign(value)
+        return outputs

@@ -1,0 +1,271 @@
+"""Layers of the network: variables with given names, and one forward pass.
+
+A forward pass changes nothing. In training, batch norm hands the statistics it
+would store to the pass, and whoever runs the step stores them, or does not: a
+refused step leaves no trace, and a recomputed segment counts once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+
+@dataclasses.dataclass
+class ForwardPass:
+    """What a forward pass is told, and the statistics it hands back.
+
+    Attributes:
+      training: batch statistics and stochastic depth, or neither.
+      seed: [2] int32, read where stochastic depth is on.
+      updates: (variable, new value) of every moving statistic, in order.
+    """
+
+    training: bool
+    seed: tf.Tensor | None = None
+    updates: list[tuple[tf.Variable, tf.Tensor]] = dataclasses.field(
+        default_factory=list
+    )
+
+    def drop_branch(
+        self, branch: tf.Tensor, survival_prob: float, name: str
+    ) -> tf.Tensor:
+        """Returns branch [B, ...], zero for the images that lose it.
+
+        What survives is divided by survival_prob (Huang et al. 2016, section
+        3). The draw depends on the seed, the branch's name and the place in
+        the batch alone.
+        """
+        if not self.training or survival_prob == 1.0:
+            return branch
+        if self.seed is None:
+            raise ValueError("Stochastic depth needs a seed in training.")
+        fold = tf.constant([0, zlib.crc32(name.encode()) & 0x7FFFFFFF], tf.int32)
+        draws = tf.random.stateless_uniform(
+            [branch.shape[0], 1, 1, 1], tf.bitwise.bitwise_xor(self.seed, fold)
+        )
+        kept = tf.cast(draws < survival_prob, branch.dtype)
+        return branch / survival_prob * kept
+
+
+class VariableMaker:
+    """Makes variables, each drawn from the seed and its own name.
+
+    Attributes:
+      groups: variables by part of the network, in order of creation.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self.groups: list[list[tf.Variable]] = []
+
+    def start_group(self) -> None:
+        """Starts a part: official order sorts its statistics to its end."""
+        self.groups.append([])
+
+    def add(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray],
+        trainable: bool = True,
+    ) -> tf.Variable:
+        """Returns a new float32 variable of the current group."""
+        rng = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
+        value = draw(rng, shape).astype(np.float32)
+        variable = tf.Variable(value, trainable=trainable, name=name)
+        self.groups[-1].append(variable)
+        return variable
+
+    def ordered(self) -> list[tf.Variable]:
+        """Returns all variables in the official order."""
+        return [
+            variable
+            for group in self.groups
+            for trainable in (True, False)
+            for variable in group
+            if variable.trainable == trainable
+        ]
+
+
+def zeros(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns zeros."""
+    return np.zeros(shape)
+
+
+def ones(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns ones."""
+    return np.ones(shape)
+
+
+def he_fan_out(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal with variance 2 / fan-out (EfficientNet's own initialiser)."""
+    fan_out = shape[0] * shape[1] * shape[3]
+    return rng.normal(0.0, math.sqrt(2.0 / fan_out), shape)
+
+
+def glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Uniform with variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010)."""
+    fans = shape[0] * shape[1] * (shape[2] + shape[3])
+    limit = math.sqrt(6.0 / fans)
+    return rng.uniform(-limit, limit, shape)
+
+
+def lecun(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Normal with variance 1 / fan-in, cut at two deviations (LeCun 1998)."""
+    # .8796 is the deviation of a normal cut at two deviations.
+    scale = math.sqrt(1.0 / (shape[0] * shape[1] * shape[2])) / 0.87962566
+    values = rng.normal(size=shape)
+    while (outside := np.abs(values) > 2.0).any():
+        values[outside] = rng.normal(size=int(outside.sum()))
+    return values * scale
+
+
+def constant(value: float) -> Callable[..., np.ndarray]:
+    """Returns an initialiser that fills with value."""
+    return lambda _, shape: np.full(shape, value)
+
+
+ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "swish": tf.nn.silu,
+    "relu": tf.nn.relu,
+    "relu6": tf.nn.relu6,
+    "hswish": lambda x: x * tf.nn.relu6(x + 3.0) / 6.0,
+}
+
+
+class Conv2D(tf.Module):
+    """Convolution with 'SAME' padding."""
+
+    def __init__(
+        self,
+        make: VariableMaker,
+        name: str,
+        kernel_size: int,
+        channels_in: int,
+        channels_out: int,
+        draw: Callable[..., np.ndarray],
+        *,
+        strides: int,
+        use_bias: bool,
+    ) -> None:
+        super().__init__()
+        shape = (kernel_size, kernel_size, channels_in, channels_out)
+        self._strides = strides
+        self.kernel = make.add(f"{name}/kernel", shape, draw)
+        self.bias = (
+            make.add(f"{name}/bias", (channels_out,), zeros)
+            if use_bias
+            else None
+        )
+
+    def __call__(self, features: tf.Tensor) -> tf.Tensor:
+        """Returns [B, h, w, channels_out]."""
+        outputs = tf.nn.conv2d(features, self.kernel, self._strides, "SAME")
+        if self.bias is None:
+            return outputs
+        return tf.nn.bias_add(outputs, self.bias)
+
+
+class DepthwiseConv2D(tf.Module):
+    """One filter per channel, 'SAME' padding, no bias."""
+
+    def __init__(
+        self,
+        make: VariableMaker,
+        name: str,
+        kernel_size: int,
+        channels: int,
+        draw: Callable[..., np.ndarray],
+        *,
+        strides: int,
+    ) -> None:
+        super().__init__()
+        shape = (kernel_size, kernel_size, channels, 1)
+        self._strides = [1, strides, strides, 1]
+        self.kernel = make.add(f"{name}/depthwise_kernel", shape, draw)
+
+    def __call__(self, features: tf.Tensor) -> tf.Tensor:
+        """Returns [B, h, w, channels]."""
+        return tf.nn.depthwise_conv2d(
+            features, self.kernel, self._strides, "SAME"
+        )
+
+
+class SeparableConv2D(tf.Module):
+    """3x3 depthwise, then 1x1 convolution with bias."""
+
+    def __init__(
+        self,
+        make: VariableMaker,
+        name: str,
+        channels_in: int,
+        channels_out: int,
+        draw: Callable[..., np.ndarray],
+        bias: float,
+    ) -> None:
+        super().__init__()
+        self._depthwise = DepthwiseConv2D(
+            make, name, 3, channels_in, draw, strides=1
+        )
+        self.pointwise = make.add(
+            f"{name}/pointwise_kernel", (1, 1, channels_in, channels_out), draw
+        )
+        self.bias = make.add(f"{name}/bias", (channels_out,), constant(bias))
+
+    def __call__(self, features: tf.Tensor) -> tf.Tensor:
+        """Returns [B, h, w, channels_out]."""
+        outputs = tf.nn.conv2d(
+            self._depthwise(features), self.pointwise, 1, "SAME"
+        )
+        return tf.nn.bias_add(outputs, self.bias)
+
+
+class BatchNorm(tf.Module):
+    """Batch normalisation over all axes but the last."""
+
+    def __init__(
+        self,
+        make: VariableMaker,
+        name: str,
+        channels: int,
+        *,
+        momentum: float,
+        epsilon: float,
+    ) -> None:
+        super().__init__()
+        shape = (channels,)
+        self._momentum = momentum
+        self._epsilon = epsilon
+        self.gamma = make.add(f"{name}/gamma", shape, ones)
+        self.beta = make.add(f"{name}/beta", shape, zeros)
+        self.mean = make.add(f"{name}/moving_mean", shape, zeros, False)
+        self.variance = make.add(f"{name}/moving_variance", shape, ones, False)
+
+    def __call__(self, features: tf.Tensor, run: ForwardPass) -> tf.Tensor:
+        """Returns normalised features; in training, by the batch's statistics."""
+        if not run.training:
+            return tf.compat.v1.nn.fused_batch_norm(
+                features,
+                self.gamma,
+                self.beta,
+                self.mean,
+                self.variance,
+                self._epsilon,
+                is_training=False,
+            )[0]
+        # The variance handed back is the unbiased one, n / (n - 1) times the
+        # batch's: what the official network stores too.
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            features, self.gamma, self.beta, epsilon=self._epsilon
+        )
+        for variable, value in ((self.mean, mean), (self.variance, variance)):
+            keep = self._momentum
+            moved = variable * keep + tf.stop_gradient(value) * (1.0 - keep)
+            run.updates.append((variable, moved))
+        return outputs
