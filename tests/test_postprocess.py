@@ -1,0 +1,277 @@
+"""Detections against the official arrays, a NumPy soft-NMS and hand examples.
+
+data/postprocess.npz holds results of the official EfficientDet (google/automl,
+commit 6a54c874, unpatched) and the logits and codes they came from, thinned to
+the anchors whose score reaches the last detection: the others cannot matter.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from efficientdet_aimmo import anchors as anchors_lib
+from efficientdet_aimmo import postprocess
+from hparams import config
+
+REFERENCE = pathlib.Path(__file__).parent / "data" / "postprocess.npz"
+HEIGHTS_WIDTHS = {
+    "synthetic": (256, 256),
+    "rect": (256, 384),
+    "d0net": (256, 256),
+}
+# What the official code was run with.
+OFFICIAL: dict[str, dict[str, Any]] = {
+    "gaussian": {"method": "gaussian", "sigma": 0.5, "score_thresh": 0.001},
+    "hard": {"method": "hard", "iou_thresh": 0.5, "score_thresh": 0.0},
+    "gaussian_thr": {
+        "method": "gaussian",
+        "sigma": 0.3,
+        "score_thresh": 0.05,
+        "max_output_size": 20,
+    },
+    "hard_thr": {"method": "hard", "iou_thresh": 0.3, "score_thresh": 0.1},
+}
+ABSENT = -1e9  # a logit whose score is 0, below every threshold
+
+
+def _detect(
+    logits: np.ndarray,
+    codes: np.ndarray,
+    anchors: np.ndarray,
+    nms: config.Nms,
+    scales: tuple[float, ...] = (1.0,),
+    sizes: tuple[tuple[int, int], ...] = ((1000, 1000),),
+) -> postprocess.Detections:
+    """Returns the detections as arrays."""
+    found = postprocess.detect(
+        tf.constant(logits, tf.float32),
+        tf.constant(codes, tf.float32),
+        tf.constant(anchors, tf.float32),
+        tf.constant(scales, tf.float32),
+        tf.constant(sizes, tf.int32),
+        nms,
+    )
+    return postprocess.Detections(*(part.numpy() for part in found))
+
+
+def _logit(scores: np.ndarray | list[float]) -> np.ndarray:
+    scores = np.asarray(scores, np.float64)
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(scores) - np.log1p(-scores), ABSENT)
+
+
+def _at(boxes: list[list[float]], scores: list[list[float]], nms: config.Nms):
+    """Detects where the anchors are the boxes and the codes are 0."""
+    count = len(boxes)
+    return _detect(
+        _logit(scores)[None], np.zeros((1, count, 4)), np.array(boxes), nms
+    )
+
+
+@pytest.mark.parametrize("name", HEIGHTS_WIDTHS)
+@pytest.mark.parametrize(
+    ("mode", "candidates"),
+    [
+        # The official global NMS ignores max_nms_inputs.
+        ("global", "best class"),
+        ("per_class", "best class"),
+        ("per_class", "all classes"),
+    ],
+)
+@pytest.mark.parametrize("case", OFFICIAL)
+def test_equals_official(
+    name: str, mode: str, candidates: str, case: str
+) -> None:
+    """Official: without max_nms_inputs an anchor's best class alone counts."""
+    with np.load(REFERENCE) as arrays:
+        suffix = "_topk5000" if candidates == "all classes" else ""
+        prefix = f"{name}/{case}{suffix}/{mode}/"
+        boxes = arrays[prefix + "boxes"]
+        scores = arrays[prefix + "scores"]
+        classes = arrays[prefix + "classes"] - 1
+        logits = arrays[f"{name}/logits"][None]
+        codes = arrays[f"{name}/codes"][None]
+        rows = arrays[f"{name}/anchor_rows"]
+        scale = float(arrays[f"{name}/scale"])
+    height, width = HEIGHTS_WIDTHS[name]
+    if mode == "per_class" and candidates == "best class":
+        best = logits.max(axis=-1, keepdims=True)
+        logits = np.where(logits == best, logits, ABSENT)
+    # The official code clips after NMS or never: with the anchors in the middle
+    # of a huge image, nothing is clipped here either.
+    shift = 2000.0
+    anchors = anchors_lib.anchor_boxes(config.Anchors(), (height, width))
+    found = _detect(
+        logits,
+        codes,
+        anchors[rows] + shift,
+        config.Nms(
+            per_class=mode == "per_class",
+            max_nms_inputs=5000 if candidates == "all classes" else 0,
+            **OFFICIAL[case],
+        ),
+        (scale,),
+        ((10**6, 10**6),),
+    )
+    count = len(scores)
+    got = found.boxes[0, :count] - shift * scale
+    if mode == "global":
+        got = np.clip(got, 0.0, np.array([height, width] * 2) * scale)
+    assert found.count[0] == count
+    np.testing.assert_allclose(found.scores[0, :count], scores, atol=1e-5)
+    np.testing.assert_allclose(got, boxes, atol=2e-3)
+    np.testing.assert_array_equal(found.classes[0, :count], classes)
+    assert not found.boxes[0, count:].any()
+    assert not found.scores[0, count:].any()
+
+
+def _numpy_iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[2:], others[:, 2:])
+    overlap = np.prod(np.maximum(high - low, 0), axis=-1)
+    areas = np.prod(others[:, 2:] - others[:, :2], axis=-1)
+    return overlap / (np.prod(box[2:] - box[:2]) + areas - overlap)
+
+
+def _numpy_nms(
+    boxes: np.ndarray, scores: np.ndarray, nms: config.Nms
+) -> list[tuple[float, int]]:
+    """Returns (score, row) of the kept boxes, as the paper's figure 2 says."""
+    scores = scores.astype(np.float64).copy()
+    kept = []
+    while scores.max(initial=0.0) > nms.score_thresh:
+        row = int(scores.argmax())
+        kept.append((float(scores[row]), row))
+        overlaps = _numpy_iou(boxes[row], boxes)
+        if nms.method == "gaussian":
+            scores *= np.exp(-(overlaps**2) / nms.sigma)
+        else:
+            scores[overlaps > nms.iou_thresh] = 0.0
+        scores[row] = 0.0
+    return kept
+
+
+@pytest.mark.parametrize("method", ["gaussian", "hard"])
+@pytest.mark.parametrize("per_class", [True, False])
+def test_equals_numpy(method: str, per_class: bool) -> None:
+    draw = np.random.default_rng(5)
+    centres = draw.uniform(100, 200, (40, 2))
+    sides = draw.uniform(20, 60, (40, 2))
+    boxes = np.concatenate([centres - sides / 2, centres + sides / 2], -1)
+    boxes = boxes.astype(np.float32)
+    scores = draw.uniform(0.05, 0.95, (40, 3))
+    nms = config.Nms(
+        method=method,
+        per_class=per_class,
+        sigma=0.4,
+        iou_thresh=0.45,
+        score_thresh=0.1,
+        max_output_size=30,
+    )
+    found = _at(boxes.tolist(), scores.tolist(), nms)
+    if per_class:
+        expected = [
+            (score, row, label)
+            for label in range(3)
+            for score, row in _numpy_nms(boxes, scores[:, label], nms)
+        ]
+    else:
+        expected = [
+            (score, row, int(scores[row].argmax()))
+            for score, row in _numpy_nms(boxes, scores.max(-1), nms)
+        ]
+    expected = sorted(expected, reverse=True)[:30]
+    assert found.count[0] == len(expected)
+    for i, (score, row, label) in enumerate(expected):
+        assert found.scores[0, i] == pytest.approx(score, abs=1e-5)
+        assert found.classes[0, i] == label
+        np.testing.assert_allclose(found.boxes[0, i], boxes[row], atol=1e-3)
+
+
+def test_only_the_best_candidates_enter() -> None:
+    boxes = [[0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]]
+    scores = [[0.2, 0.1], [0.9, 0.8], [0.3, 0.1]]
+    two = _at(boxes, scores, config.Nms(max_nms_inputs=2, score_thresh=0.05))
+    assert two.count[0] == 2
+    np.testing.assert_array_equal(two.classes[0, :2], [0, 1])
+    per_anchor = config.Nms(
+        max_nms_inputs=2, score_thresh=0.05, per_class=False
+    )
+    best = _at(boxes, scores, per_anchor)
+    np.testing.assert_allclose(best.scores[0, :2], [0.9, 0.3], atol=1e-6)
+    assert best.count[0] == 2
+    every = _at(boxes, scores, config.Nms(max_nms_inputs=0, score_thresh=0.05))
+    assert every.count[0] == 6
+
+
+def test_at_most_max_output_size_over_all_classes() -> None:
+    boxes = [[20.0 * i, 0, 20.0 * i + 10, 10] for i in range(4)]
+    scores = [[0.9, 0.8], [0.7, 0.85], [0.2, 0.3], [0.1, 0.1]]
+    found = _at(boxes, scores, config.Nms(max_output_size=3))
+    assert found.boxes.shape == (1, 3, 4)
+    np.testing.assert_allclose(found.scores[0], [0.9, 0.85, 0.8], atol=1e-6)
+    np.testing.assert_array_equal(found.classes[0], [0, 1, 1])
+
+
+def test_boxes_are_scaled_and_clipped_to_the_image() -> None:
+    # Network 100x100; the image fills its upper 60 rows, stored at twice that.
+    anchors = np.array(
+        [[-10, 20, 50, 80], [40, 50, 90, 120], [70, 10, 90, 30]], np.float32
+    )
+    found = _detect(
+        _logit([[0.9], [0.8], [0.99]])[None],
+        np.zeros((1, 3, 4)),
+        anchors,
+        config.Nms(method="hard"),
+        scales=(2.0,),
+        sizes=((120, 200),),
+    )
+    # The third lies in the padding alone.
+    assert found.count[0] == 2
+    np.testing.assert_allclose(
+        found.boxes[0, :2], [[0, 40, 100, 160], [80, 100, 120, 200]]
+    )
+
+
+def test_nothing_found_is_all_zeros() -> None:
+    found = _detect(
+        np.full((2, 6, 3), ABSENT),
+        np.ones((2, 6, 4)),
+        np.tile([[0.0, 0.0, 8.0, 8.0]], (6, 1)),
+        config.Nms(max_output_size=5),
+        (1.0, 1.0),
+        ((50, 50), (50, 50)),
+    )
+    np.testing.assert_array_equal(found.count, [0, 0])
+    assert found.boxes.shape == (2, 5, 4)
+    assert found.classes.dtype == np.int32
+    for part in found[:3]:
+        assert not part.any()
+
+
+def test_images_of_a_batch_do_not_meet() -> None:
+    draw = np.random.default_rng(1)
+    logits = draw.normal(size=(3, 12, 2)).astype(np.float32)
+    codes = draw.normal(size=(3, 12, 4)).astype(np.float32) * 0.3
+    corners = draw.uniform(0, 40, (12, 2))
+    anchors = np.concatenate([corners, corners + 20], -1).astype(np.float32)
+    scales = (1.0, 0.5, 3.0)
+    sizes = ((60, 60), (20, 30), (150, 90))
+    nms = config.Nms(max_output_size=8)
+    together = _detect(logits, codes, anchors, nms, scales, sizes)
+    for i in range(3):
+        alone = _detect(
+            logits[i : i + 1],
+            codes[i : i + 1],
+            anchors,
+            nms,
+            scales[i : i + 1],
+            sizes[i : i + 1],
+        )
+        for whole, single in zip(together, alone, strict=True):
+            np.testing.assert_array_equal(whole[i], single[0])
