@@ -29,7 +29,11 @@ class Detections(NamedTuple):
 
 
 class _Candidates(NamedTuple):
-    """What enters NMS: anchors [B, C] and classes [B, C] int32, logits [B, C]."""
+    """What enters NMS.
+
+    anchors, classes: [B, C] int32 indices.
+    logits: [B, C] float32, falling.
+    """
 
     anchors: tf.Tensor
     classes: tf.Tensor

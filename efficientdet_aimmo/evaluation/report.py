@@ -1,0 +1,208 @@
+"""The result of an evaluation as text and as a JSON file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+from typing import Any
+
+from efficientdet_aimmo.evaluation import metrics as metrics_lib
+from tfrecord_tools import command
+
+_STEP_DIGITS = 8  # so that names sort as numbers do
+_NAME = re.compile(rf"(\d{{{_STEP_DIGITS},}})\.json")
+_HEADINGS = (
+    *("class", "objects", "AP", "AP50", "AP75"),
+    *("precision", "recall", "F1", "threshold"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What eval/<step>.json holds.
+
+    step: of the weights that were evaluated.
+    ground_truth: the file's name.
+    alarms: empty in a healthy run.
+    """
+
+    step: int
+    ground_truth: str
+    metrics: metrics_lib.Metrics
+    alarms: tuple[str, ...]
+
+
+def _figure(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def _cells(
+    item: metrics_lib.Metrics | metrics_lib.ClassMetrics,
+    name: str,
+    counts: metrics_lib.Counts,
+) -> list[str]:
+    figures = (item.ap, item.ap50, item.ap75)
+    matched = (counts.precision, counts.recall, counts.f1, counts.threshold)
+    return [
+        name,
+        str(item.objects),
+        *(_figure(value) for value in figures + matched),
+    ]
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Returns the rows as lines: names to the left, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *figures in rows:
+        cells = [name.ljust(widths[0])]
+        cells += [f.rjust(w) for f, w in zip(figures, widths[1:], strict=True)]
+        lines.append("  ".join(cells))
+    return lines
+
+
+def table(metrics: metrics_lib.Metrics) -> str:
+    """Returns a row per class at its own best threshold, and one over all."""
+    rows = [list(_HEADINGS)]
+    rows += [_cells(item, item.name, item.at_best) for item in metrics.classes]
+    rows.append(_cells(metrics, "all", metrics.overall))
+    lines = _aligned(rows)
+    rule = "-" * len(lines[0])
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def _common_table(metrics: metrics_lib.Metrics) -> list[str]:
+    """Returns the raw counts of every class at the common threshold."""
+    rows = [["class", "right", "wrong", "missed", "precision", "recall", "F1"]]
+    shared = [(item.name, item.at_common) for item in metrics.classes]
+    for name, counts in [*shared, ("all", metrics.overall)]:
+        found = (counts.true_positives, counts.false_positives)
+        rows.append(
+            [
+                name,
+                *(str(number) for number in found),
+                str(counts.false_negatives),
+                *(_figure(v) for v in (counts.precision, counts.recall)),
+                _figure(counts.f1),
+            ]
+        )
+    return _aligned(rows)
+
+
+def text(report: Report) -> str:
+    """Returns the whole report for a terminal."""
+    metrics = report.metrics
+    sizes = (metrics.ap_small, metrics.ap_medium, metrics.ap_large)
+    by_size = ", ".join(
+        f"{name} {_figure(value)}"
+        for name, value in zip(("small", "medium", "large"), sizes, strict=True)
+    )
+    common = metrics.overall.threshold
+    lines = [
+        f"Step {report.step}: {metrics.images} images, {metrics.objects}"
+        f" objects, {metrics.detections} detections.",
+        "",
+        table(metrics),
+        "",
+        f"AP by object size: {by_size}. AR100 {_figure(metrics.ar100)}.",
+        "Precision, recall and F1: IoU 0.5, all areas, up to 100 detections"
+        " per class and image;",
+        "each class at the threshold of its best F1, 'all' at the common one.",
+    ]
+    if common is None:
+        lines.append("No detection matches an object: there is no threshold.")
+    else:
+        lines += [
+            "All thresholds were chosen on this split.",
+            "",
+            f"At the common threshold {common:.3f}:",
+            *_common_table(metrics),
+        ]
+    lines += [f"ALARM: {sentence}" for sentence in report.alarms]
+    return "\n".join(lines)
+
+
+def write(report: Report, folder: str) -> str:
+    """Writes <folder>/<step>.json, whole or not at all, and returns its path.
+
+    Equal reports are equal files.
+
+    Raises:
+      UserError: the folder or file cannot be written.
+    """
+    target = pathlib.Path(folder) / f"{report.step:0{_STEP_DIGITS}d}.json"
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    content = json.dumps(dataclasses.asdict(report), indent=1) + "\n"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    except OSError as error:
+        raise command.UserError(
+            command.ExitCode.DISK,
+            f"The evaluation cannot be written to {target}"
+            f" ({error.strerror}). Make room or choose another folder.",
+        ) from error
+    return str(target)
+
+
+def _counts(values: dict[str, Any]) -> metrics_lib.Counts:
+    return metrics_lib.Counts(**values)
+
+
+def _metrics(values: dict[str, Any]) -> metrics_lib.Metrics:
+    classes = tuple(
+        metrics_lib.ClassMetrics(
+            **{
+                **item,
+                "at_best": _counts(item["at_best"]),
+                "at_common": _counts(item["at_common"]),
+            }
+        )
+        for item in values["classes"]
+    )
+    overall = _counts(values["overall"])
+    return metrics_lib.Metrics(
+        **{**values, "overall": overall, "classes": classes}
+    )
+
+
+def read(path: str) -> Report:
+    """Returns the report in a file that write made.
+
+    Raises:
+      UserError: the file cannot be read as one.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+        return Report(
+            **{
+                **values,
+                "metrics": _metrics(values["metrics"]),
+                "alarms": tuple(values["alarms"]),
+            }
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise command.UserError(
+            command.ExitCode.DATA,
+            f"{path} is not an evaluation that can be read"
+            f" ({type(error).__name__}: {error}). Evaluate again.",
+        ) from error
+
+
+def latest(folder: str) -> Report | None:
+    """Returns the report of the highest step in a folder, if there is one."""
+    where = pathlib.Path(folder)
+    found = [
+        (int(match[1]), path)
+        for path in (where.iterdir() if where.is_dir() else ())
+        if (match := _NAME.fullmatch(path.name))
+    ]
+    return read(str(max(found)[1])) if found else None
