@@ -25,6 +25,7 @@ BUILD_LOCK = ROOT / "requirements" / "build.lock"
 LOCK = ROOT / "requirements" / "dev.lock"
 STAMP_NAME = "efficientdet-aimmo.stamp"
 UNFINISHED = "unfinished"
+SECONDS_BETWEEN_LINES = 20  # without a terminal
 
 
 def wanted_stamp() -> str:
@@ -54,10 +55,17 @@ def prepare(folder: pathlib.Path, wanted: str) -> bool:
     """
     stamp = folder / STAMP_NAME
     python = folder / "bin" / "python"
+    old = folder.with_name(f"{folder.name}.old")
+    new = folder.with_name(f"{folder.name}.new")
+    # Renamed before it is emptied and after it is stamped: a folder without a
+    # stamp is never one that an interruption left behind.
+    for left in (old, new):
+        shutil.rmtree(left, ignore_errors=True)
     if stamp.exists():
         if stamp.read_text() == wanted and _can_run(python):
             return False
-        shutil.rmtree(folder)
+        folder.rename(old)
+        shutil.rmtree(old)
     elif folder.exists():
         if not _can_run(python):
             sys.exit(
@@ -67,8 +75,9 @@ def prepare(folder: pathlib.Path, wanted: str) -> bool:
         print(f"{folder} was made by hand: installing into it", flush=True)
         return True
     print(f"making {folder} with Python {sys.version.split()[0]}", flush=True)
-    folder.mkdir()
-    stamp.write_text(UNFINISHED)
+    new.mkdir()
+    (new / STAMP_NAME).write_text(UNFINISHED)
+    new.rename(folder)
     venv.create(folder, with_pip=True, symlinks=True)
     return True
 
@@ -77,11 +86,37 @@ def _names(lock: pathlib.Path) -> set[str]:
     return set(re.findall(r"^([\w.-]+)==", lock.read_text(), re.MULTILINE))
 
 
-def _show(text: str, *, last: bool) -> None:
+def _watch(
+    process: subprocess.Popen[bytes],
+    log: pathlib.Path,
+    folder: pathlib.Path,
+    what: str,
+) -> int:
+    """Shows how far pip is until it ends; returns its exit code."""
+    known = len(_names(LOCK))
+    start = time.monotonic()
+    said_s = 0.0
+    code = None
+    while code is None:
+        try:
+            code = process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            code = None
+        found = log.read_text(errors="replace").count("Collecting ")
+        installed = len(list(folder.glob("lib/*/site-packages/*.dist-info")))
+        seconds = time.monotonic() - start
+        text = (
+            f"{what}: {found} found, {installed} of up to {known} installed,"
+            f" {seconds:.0f} s"
+        )
+        if sys.stdout.isatty():
+            print(f"\r\033[K  {text}", end="", flush=True)
+        elif code is not None or seconds - said_s >= SECONDS_BETWEEN_LINES:
+            print(f"  {text}", flush=True)
+            said_s = seconds
     if sys.stdout.isatty():
-        print(f"\r\033[K  {text}", end="\n" if last else "", flush=True)
-    elif last:
-        print(f"  {text}", flush=True)
+        print()
+    return code
 
 
 def install(folder: pathlib.Path, what: str, arguments: list[str]) -> None:
@@ -93,35 +128,19 @@ def install(folder: pathlib.Path, what: str, arguments: list[str]) -> None:
       arguments: what follows `pip install`.
     """
     log = folder / "install.log"
-    known = len(_names(LOCK))
-    start = time.monotonic()
-    command = [folder / "bin" / "python", "-m", "pip", "install"]
+    command = [str(folder / "bin" / "python"), "-m", "pip", "install"]
     command += ["--disable-pip-version-check", "--progress-bar=off", *arguments]
-    with log.open("w") as output:
-        process = subprocess.Popen(
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT
-        )
-    said = -1
-    while True:
+        ) as process,
+    ):
         try:
-            code = process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            code = None
-        found = log.read_text(errors="replace").count("\nCollecting ")
-        installed = len(list(folder.glob("lib/*/site-packages/*.dist-info")))
-        seconds = time.monotonic() - start
-        done = (
-            f"fetched {found}, installed {installed} of up to {known} packages"
-        )
-        minute = int(seconds // 30)
-        _show(
-            f"{what}: {done}, {seconds:.0f} s",
-            last=code is not None
-            or (not sys.stdout.isatty() and minute > said),
-        )
-        said = max(said, minute)
-        if code is not None:
-            break
+            code = _watch(process, log, folder, what)
+        except KeyboardInterrupt:
+            process.terminate()
+            raise
     if code:
         lines = log.read_text(errors="replace").splitlines()[-15:]
         sys.exit("\n".join([f"error: pip ended with code {code}:", *lines]))
@@ -148,4 +167,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the next make starts the installation again")
