@@ -25,6 +25,8 @@ class _Loader(yaml.SafeLoader):
     ) -> dict[Hashable, Any]:
         lines: dict[object, int] = {}
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # '<<' takes over another mapping's keys
             key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if not isinstance(key, Hashable):
@@ -49,7 +51,8 @@ def _usage(message: str) -> command.UserError:
 def _where(error: yaml.YAMLError) -> str:
     """Returns ', line N: what' as far as the error knows it."""
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
+    # A fault in the encoding has no mark, and its text has several lines.
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
     return f", line {mark.line + 1}: {problem}" if mark else f": {problem}"
 
 
@@ -62,7 +65,7 @@ def load_yaml_mapping(path: str) -> dict[str, object]:
     """
     try:
         with open(path, "rb") as file:
-            found = yaml.load(file, Loader=_Loader)  # noqa: S506 (it is safe)
+            found = yaml.load(file, Loader=_Loader)
     except OSError as error:
         raise _usage(
             f"Cannot read the hyper-parameter file {path!r}: {error.strerror}."

@@ -33,16 +33,16 @@ BACKBONES = sections_model.BACKBONES
 class Config:
     """All sections; made by get_config and override, not by hand."""
 
-    model: Model = Model()
-    anchors: Anchors = Anchors()
-    data: Data = Data()
-    augment: Augment = Augment()
-    loss: Loss = Loss()
-    optimizer: Optimizer = Optimizer()
-    train: Train = Train()
-    nms: Nms = Nms()
-    eval: Eval = Eval()
-    runtime: Runtime = Runtime()
+    model: Model = dataclasses.field(default_factory=Model)
+    anchors: Anchors = dataclasses.field(default_factory=Anchors)
+    data: Data = dataclasses.field(default_factory=Data)
+    augment: Augment = dataclasses.field(default_factory=Augment)
+    loss: Loss = dataclasses.field(default_factory=Loss)
+    optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
+    train: Train = dataclasses.field(default_factory=Train)
+    nms: Nms = dataclasses.field(default_factory=Nms)
+    eval: Eval = dataclasses.field(default_factory=Eval)
+    runtime: Runtime = dataclasses.field(default_factory=Runtime)
 
     SECTIONS: ClassVar[Mapping[str, type[leaf.Section]]]
 

@@ -42,14 +42,22 @@ def integer(value: object) -> int | None:
     return value if type(value) is int else None
 
 
+def unquoted(text: str) -> str:
+    """Returns text without the spaces and the quotes around it."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    return text
+
+
 def items(text: str) -> list[str] | None:
     """Returns the items of '[a, b]', '(a, b)' or 'a*b'; None if no list."""
     for opening, closing in ("[]", "()"):
         if text.startswith(opening) and text.endswith(closing):
             inner = text[1:-1].strip().removesuffix(",")
-            return [item.strip() for item in inner.split(",")] if inner else []
+            return [unquoted(item) for item in inner.split(",") if inner]
     if "*" in text:
-        return [item.strip() for item in text.split("*")]
+        return [unquoted(item) for item in text.split("*")]
     return None
 
 

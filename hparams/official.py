@@ -125,7 +125,8 @@ def translate(key: str, given: object) -> Setting | None:
     """
     if key in official_keys.REFUSED:
         raise leaf.HParamError(
-            f"Official hyper-parameter {key!r} is not accepted here. {official_keys.REFUSED[key]}"
+            f"Official hyper-parameter {key!r} is not accepted here."
+            f" {official_keys.REFUSED[key]}"
         )
     if key in official_keys.FIXED:
         if not official_keys.FIXED[key].accepts(given):

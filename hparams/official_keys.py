@@ -136,7 +136,8 @@ FIXED: Mapping[str, Fixed] = {
     "data_format": Fixed("channels_last", "Arrays are [B, H, W, C]."),
     "scale_range": Fixed(
         False,
-        "Pixels are scaled by mean_rgb and stddev_rgb; 127.5 for both gives -1 to 1.",
+        "Pixels are scaled by mean_rgb and stddev_rgb; 127.5 for both gives -1"
+        " to 1.",
     ),
     "iou_loss_type": Fixed(
         None, "The box loss is the Huber loss: delta, box_loss_weight."

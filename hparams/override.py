@@ -27,12 +27,14 @@ def _split(text: str) -> Iterator[str]:
             depth += 1
         elif letter in ")]}":
             depth -= 1
+            if depth < 0:
+                break
         elif letter == "," and depth == 0:
             yield text[start:i]
             start = i + 1
     if depth != 0:
         raise leaf.HParamError(
-            f"Hyper-parameters {text!r}: a bracket is not closed."
+            f"Hyper-parameters {text!r}: a bracket has no partner."
         )
     yield text[start:]
 
@@ -61,9 +63,7 @@ def parse_text(text: str) -> dict[str, str]:
                 f"Hyper-parameter {name!r} is given twice, as"
                 f" {found[name]!r} and {given!r}."
             )
-        if len(given) > 1 and given[0] == given[-1] and given[0] in "'\"":
-            given = given[1:-1]
-        found[name] = given
+        found[name] = convert.unquoted(given)
     return found
 
 

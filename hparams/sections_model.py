@@ -25,7 +25,8 @@ class Model(leaf.Section):
     )
     num_classes: int = leaf.leaf(
         0,
-        "Number of classes, background not counted; 0 takes it from the data set.",
+        "Number of classes, background not counted; 0 takes it from the data"
+        " set.",
         at_least=0,
     )
     act_type: str = leaf.leaf(
@@ -47,7 +48,8 @@ class Model(leaf.Section):
     )
     survival_prob: float = leaf.leaf(
         0.0,
-        "Stochastic depth of the heads' residual branches; 0: no residual branch.",
+        "Stochastic depth of the heads' residual branches; 0: no residual"
+        " branch.",
         at_least=0.0,
         at_most=1.0,
     )

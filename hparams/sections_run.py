@@ -58,7 +58,8 @@ class Optimizer(leaf.Section):
     )
     moving_average_decay: float = leaf.leaf(
         0.9998,
-        "Decay of the moving average of weights and batch-norm statistics; 0: none.",
+        "Decay of the moving average of weights and batch-norm statistics; 0:"
+        " none.",
         at_least=0.0,
         at_most=1.0,
     )

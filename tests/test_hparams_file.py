@@ -1,0 +1,139 @@
+"""The --hparams flag: YAML files and text."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from efficientdet_aimmo import hparams_file
+from hparams import config, official, override
+from tfrecord_tools import command
+
+BASE = config.Config()
+
+
+def _written(folder: pathlib.Path, text: str | bytes) -> str:
+    path = folder / "config.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return str(path)
+
+
+def _message(text: str) -> str:
+    with pytest.raises(command.UserError) as caught:
+        hparams_file.parse_hparams(text)
+    assert caught.value.exit_code == command.ExitCode.USAGE
+    return str(caught.value)
+
+
+YAML = """\
+# as written in 2022
+num_classes: 4
+label_map: {1: car, 2: truck, 3: bus, 4: pedestrian}
+lr_warmup_init: 1e-3
+learning_rate: 8.0e-3
+image_size: 960x512
+input_rand_hflip: no
+moving_average_decay: 0
+nms_configs:
+  iou_thresh: null
+  max_output_size: 50
+optimizer:
+  optimizer: adam
+"""
+TEXT = (
+    "num_classes=4,label_map=[car,truck,bus,pedestrian],lr_warmup_init=0.001,"
+    "learning_rate=0.008,image_size=960x512,input_rand_hflip=no,"
+    "moving_average_decay=0,nms_configs.max_output_size=50,optimizer=adam"
+)
+
+
+def test_file_and_text_give_equal_objects(tmp_path: pathlib.Path) -> None:
+    made = []
+    for given in (_written(tmp_path, YAML), TEXT):
+        rest, names = official.split_label_map(
+            hparams_file.parse_hparams(given)
+        )
+        assert names == ("car", "truck", "bus", "pedestrian")
+        made.append(override.override(BASE, rest))
+    assert made[0] == made[1]
+    assert made[0].data.image_size == (512, 960)
+    assert made[0].optimizer.lr_warmup_init == 0.001
+    assert made[0].augment.input_rand_hflip is False
+    assert made[0].nms.iou_thresh == BASE.nms.iou_thresh
+
+
+def test_nothing_given() -> None:
+    assert hparams_file.parse_hparams("") == {}
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n"])
+def test_empty_file_is_an_empty_mapping(
+    tmp_path: pathlib.Path, text: str
+) -> None:
+    assert hparams_file.parse_hparams(_written(tmp_path, text)) == {}
+
+
+def test_merge_keys_are_no_key_given_twice(tmp_path: pathlib.Path) -> None:
+    path = _written(
+        tmp_path,
+        "nms: &one {sigma: 0.3}\nnms_configs: {<<: *one, method: hard}\n",
+    )
+    assert hparams_file.parse_hparams(path) == {
+        "nms": {"sigma": 0.3},
+        "nms_configs": {"sigma": 0.3, "method": "hard"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "seed: 1\nnum_epochs: 2\nseed: 3\n",
+            ", line 3: the key 'seed' of line 1 is given again.",
+        ),
+        (
+            "label_map:\n  1: car\n  1: bus\n",
+            ", line 3: the key 1 of line 2 is given again.",
+        ),
+        ("a: [1, 2\n", ", line 2: "),
+        ("a: 1\n b: 2\n", ", line 2: "),
+        ("a: 1\n---\nb: 1\n", ", line 2: but found another document."),
+        ("? [1, 2]\n: 3\n", ", line 1: the key [1, 2] is no name."),
+        ("a: !!python/object/apply:os.getcwd []\n", ", line 1: "),
+        ("a: 2020-13-45\n", ": month must be in 1..12."),
+        ("- a\n- b\n", " holds a list, expected lines of 'name: value'."),
+        ("learning_rate\n", " holds a str, expected lines of"),
+        (b"a: \xff\xfe\n", "config.yaml"),
+        (b"\x00", "config.yaml"),
+        ("[" * 5000, "config.yaml"),
+    ],
+    ids=range(13),
+)
+def test_faulty_file(
+    tmp_path: pathlib.Path, text: str | bytes, words: str
+) -> None:
+    path = _written(tmp_path, text)
+    message = _message(path)
+    assert message.startswith(f"Hyper-parameter file {path!r}")
+    assert words in message
+    assert "\n" not in message
+
+
+def test_missing_file(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "missing.yaml")
+    assert _message(path) == (
+        f"Cannot read the hyper-parameter file {path!r}: No such file or"
+        " directory."
+    )
+    folder = tmp_path / "folder.yml"
+    folder.mkdir()
+    assert "Is a directory" in _message(str(folder))
+
+
+def test_neither_a_file_nor_text() -> None:
+    assert _message("config.json") == (
+        "--hparams: Hyper-parameters as text are name=value,name=value, got"
+        " 'config.json'. A file's name ends in .yaml."
+    )
+    assert "given twice" in _message("seed=1,seed=2")
