@@ -114,7 +114,10 @@ def parse_manifest(text: str, source: str) -> Manifest:
             )
         splits = {
             name: Split(
-                **{**s, "shards": tuple(Shard(**shard) for shard in s["shards"])}
+                **{
+                    **s,
+                    "shards": tuple(Shard(**shard) for shard in s["shards"]),
+                }
             )
             for name, s in values["splits"].items()
         }
@@ -127,7 +130,13 @@ def parse_manifest(text: str, source: str) -> Manifest:
                 "splits": splits,
             }
         )
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        ValueError,
+    ) as error:
         if isinstance(error, ManifestError):
             raise
         raise ManifestError(

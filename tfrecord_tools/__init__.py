@@ -1,0 +1,1 @@
+"""Turns annotations into sharded records that a detector trains on."""

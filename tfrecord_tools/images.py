@@ -1,0 +1,182 @@
+"""Images: read safely, brought to 8-bit RGB, resized together with boxes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import struct
+import warnings
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageOps
+
+Box = tuple[float, float, float, float]
+
+# Named, so that Pillow does not try formats that call other programs (EPS).
+_FORMATS: Final = ("JPEG", "MPO", "PNG", "BMP", "PPM", "TIFF", "WEBP")
+_KEPT: Final = {"JPEG": "jpeg", "PNG": "png"}
+_ORIENTATION_TAG: Final = 0x0112
+_UPRIGHT: Final = 1
+_JPEG_END: Final = b"\xff\xd9"
+# What Pillow's decoders raise on damaged files, each seen or documented.
+_DECODE_ERRORS: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    OverflowError,
+    TypeError,
+    IndexError,
+    KeyError,
+    ZeroDivisionError,
+    struct.error,
+)
+
+
+class ImageFault(ValueError):
+    """An image that cannot be used, and why."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Photo:
+    """A decoded image, upright and in 8-bit RGB.
+
+    Attributes:
+      image: the pixels.
+      kept: the file's bytes and their format if they hold just these pixels in
+        a form that every decoder reads; else None.
+    """
+
+    image: Image.Image
+    kept: tuple[bytes, str] | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """An image as it is stored."""
+
+    content: bytes
+    format: str
+    height: int
+    width: int
+    sha256: str
+
+
+def read(path: str, max_pixels: int) -> Photo:
+    """Returns the decoded image in a file.
+
+    Args:
+      path: the file.
+      max_pixels: images of more pixels are refused before they are decoded.
+
+    Raises:
+      ImageFault: the file cannot be read or decoded to its end, or is larger.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise ImageFault("image_unreadable", f"{error.strerror}") from error
+    try:
+        with warnings.catch_warnings():
+            # Pillow's remarks on odd metadata and on size: what counts are the
+            # pixels, and max_pixels.
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise ImageFault("image_too_large", str(error)) from error
+    except _DECODE_ERRORS as error:
+        raise ImageFault("not_an_image", str(error)) from error
+    with image:
+        if image.width * image.height > max_pixels:
+            raise ImageFault(
+                "image_too_large",
+                f"{image.width}x{image.height} is more than --max_pixels"
+                f"={max_pixels}",
+            )
+        return _decode(image, content)
+
+
+def _decode(image: Image.Image, content: bytes) -> Photo:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+            turned = image.getexif().get(_ORIENTATION_TAG, _UPRIGHT) != _UPRIGHT
+            upright = ImageOps.exif_transpose(image) if turned else image
+            rgb = _to_rgb(upright)
+    except _DECODE_ERRORS as error:
+        raise ImageFault("image_cut_off_or_damaged", str(error)) from error
+    is_plain = (
+        image.mode == "RGB"
+        and not turned
+        and image.format in _KEPT
+        # Pillow forgives a missing end mark, TensorFlow's decoder does not.
+        and (image.format != "JPEG" or content.endswith(_JPEG_END))
+    )
+    kept = (content, _KEPT[str(image.format)]) if is_plain else None
+    return Photo(image=rgb, kept=kept)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Returns the image in 8-bit RGB; 16-bit grey keeps its upper 8 bits.
+
+    Transparency is dropped, as decoders that are asked for three channels do.
+    """
+    if image.mode.startswith("I"):
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 0xFFFF:
+            raise ImageFault(
+                "pixels_not_understood",
+                f"32-bit pixels of {grey.min()} to {grey.max()}",
+            )
+        return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ImageFault("pixels_not_understood", "pixels are fractions")
+    return image.convert("RGB")
+
+
+def resize(
+    image: Image.Image, boxes: list[Box], size: tuple[int, int]
+) -> tuple[Image.Image, list[Box]]:
+    """Returns image and boxes stretched to a size.
+
+    Args:
+      image: the image.
+      boxes: y_min, x_min, y_max, x_max in pixels of the image.
+      size: (height, width) in pixels.
+    """
+    height, width = size
+    scale_y = height / image.height
+    scale_x = width / image.width
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return resized, [
+        (y0 * scale_y, x0 * scale_x, y1 * scale_y, x1 * scale_x)
+        for y0, x0, y1, x1 in boxes
+    ]
+
+
+def encode(photo: Photo, jpeg_quality: int) -> Encoded:
+    """Returns the image's own bytes if they are kept, else those of a JPEG."""
+    if photo.kept is not None:
+        content, image_format = photo.kept
+    else:
+        buffer = io.BytesIO()
+        photo.image.save(
+            buffer, "JPEG", quality=jpeg_quality, subsampling="4:4:4"
+        )
+        content, image_format = buffer.getvalue(), "jpeg"
+    return Encoded(
+        content=content,
+        format=image_format,
+        height=photo.image.height,
+        width=photo.image.width,
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
