@@ -14,20 +14,11 @@ from efficientdet_aimmo import postprocess
 from efficientdet_aimmo.evaluation import coco
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import metrics as metrics_lib
+from efficientdet_aimmo.model import detector as detector_lib
 from hparams import config as config_lib
 from tfrecord_tools import command
 
 _NAMED = 5  # image ids that a message lists
-
-
-class Outputs(Protocol):
-    """What a detector returns: logits [B, A, K] and codes [B, A, 4]."""
-
-    @property
-    def logits(self) -> tf.Tensor: ...
-
-    @property
-    def codes(self) -> tf.Tensor: ...
 
 
 class Batch(Protocol):
@@ -69,7 +60,7 @@ class Evaluator:
 
     def __init__(
         self,
-        detector: Callable[[tf.Tensor, bool], Outputs],
+        detector: Callable[[tf.Tensor, bool], detector_lib.Outputs],
         config: config_lib.Config,
         class_names: Sequence[str],
     ) -> None:
