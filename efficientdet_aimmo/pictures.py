@@ -26,7 +26,7 @@ _WHITE = (255, 255, 255)
 _CAPTION_BACKGROUND = (32, 32, 32)
 # Pixels of the picture. Images are scaled to one size, so that the text is
 # readable on small ones and in proportion on large ones.
-_LONGER_SIDE = 800
+_LONGER_SIDE = 960
 _LEAST_WIDTH = 360  # room for a caption
 _FONT_SIZE = 14
 _MARGIN = 3

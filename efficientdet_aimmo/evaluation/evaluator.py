@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from efficientdet_aimmo import anchors as anchors_lib
 from efficientdet_aimmo import postprocess
+from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.evaluation import coco
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import metrics as metrics_lib
@@ -19,23 +19,6 @@ from hparams import config as config_lib
 from tfrecord_tools import command
 
 _NAMED = 5  # image ids that a message lists
-
-
-class Batch(Protocol):
-    """What evaluation reads of a batch; no ground truth is in it.
-
-    images: [B, H, W, 3] float32, normalised and padded.
-    image_ids: [B] int64.
-    scales: [B] float32; pixels of the input * scale = pixels as stored.
-    sizes: [B, 2] int32 (height, width) as stored.
-    is_real: [B] bool, False for rows that fill up the last batch.
-    """
-
-    images: tf.Tensor
-    image_ids: tf.Tensor
-    scales: tf.Tensor
-    sizes: tf.Tensor
-    is_real: tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +93,7 @@ class Evaluator:
 
     def run(
         self,
-        dataset: Iterable[Batch],
+        dataset: Iterable[pipeline.EvalBatch],
         ground_truth: ground_truth_lib.GroundTruth,
         progress: Callable[[int, int], None],
     ) -> Evaluation:
