@@ -10,8 +10,10 @@
 VENV := .venv
 SEED := 0
 PYTEST_ARGS := -n 2
+LOCK_ARGS :=
 LOCK := uv pip compile --universal --python-version 3.10 --generate-hashes \
-	--no-annotate --custom-compile-command "make lock"
+	--no-annotate --custom-compile-command "make lock" \
+	--quiet $(LOCK_ARGS)
 
 .PHONY: demo test clean venv lock
 

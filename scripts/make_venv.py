@@ -129,7 +129,8 @@ def install(folder: pathlib.Path, what: str, arguments: list[str]) -> None:
     """
     log = folder / "install.log"
     command = [str(folder / "bin" / "python"), "-m", "pip", "install"]
-    command += ["--disable-pip-version-check", "--progress-bar=off", *arguments]
+    # Compiling all modules takes longer than the few that are imported will.
+    command += ["--disable-pip-version-check", "--no-compile", *arguments]
     with (
         log.open("w") as output,
         subprocess.Popen(
