@@ -110,7 +110,7 @@ class Evaluator:
           UserError: the classes, or the images of records and ground truth,
             are not the same.
         """
-        _check_classes(self._class_names, ground_truth)
+        check_classes(self._class_names, ground_truth)
         total = len(ground_truth.file_names)
         detections: dict[int, coco.ImageDetections] = {}
         num_seen = 0
@@ -127,10 +127,11 @@ class Evaluator:
         return Evaluation(metrics, alarms, detections)
 
 
-def _check_classes(
-    class_names: tuple[str, ...], ground_truth: ground_truth_lib.GroundTruth
+def check_classes(
+    class_names: Sequence[str], ground_truth: ground_truth_lib.GroundTruth
 ) -> None:
-    if class_names != ground_truth.class_names:
+    """Raises UserError if detector and ground truth have other classes."""
+    if tuple(class_names) != ground_truth.class_names:
         raise command.UserError(
             command.ExitCode.DATA,
             f"The detector's classes are {', '.join(class_names)}; those of"

@@ -12,6 +12,7 @@ from typing import Any
 from efficientdet_aimmo.evaluation import metrics as metrics_lib
 from tfrecord_tools import command
 
+FOLDER = "eval"  # in the model_dir
 _STEP_DIGITS = 8  # so that names sort as numbers do
 _NAME = re.compile(rf"(\d{{{_STEP_DIGITS},}})\.json")
 _HEADINGS = (
@@ -125,17 +126,14 @@ def text(report: Report) -> str:
     return "\n".join(lines)
 
 
-def write(report: Report, folder: str) -> str:
-    """Writes <folder>/<step>.json, whole or not at all, and returns its path.
-
-    Equal reports are equal files.
+def write_whole(path: str, content: str) -> None:
+    """Writes a text file: beside its place, flushed, then renamed.
 
     Raises:
       UserError: the folder or file cannot be written.
     """
-    target = pathlib.Path(folder) / f"{report.step:0{_STEP_DIGITS}d}.json"
+    target = pathlib.Path(path)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
-    content = json.dumps(dataclasses.asdict(report), indent=1) + "\n"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "w", encoding="utf-8") as file:
@@ -146,10 +144,22 @@ def write(report: Report, folder: str) -> str:
     except OSError as error:
         raise command.UserError(
             command.ExitCode.DISK,
-            f"The evaluation cannot be written to {target}"
-            f" ({error.strerror}). Make room or choose another folder.",
+            f"{path} cannot be written ({error.strerror}). Make room or choose"
+            " another folder.",
         ) from error
-    return str(target)
+
+
+def write(report: Report, folder: str) -> str:
+    """Writes <folder>/<step>.json, whole or not at all, and returns its path.
+
+    Equal reports are equal files.
+
+    Raises:
+      UserError: the folder or file cannot be written.
+    """
+    path = os.path.join(folder, f"{report.step:0{_STEP_DIGITS}d}.json")
+    write_whole(path, json.dumps(dataclasses.asdict(report), indent=1) + "\n")
+    return path
 
 
 def _counts(values: dict[str, Any]) -> metrics_lib.Counts:

@@ -285,7 +285,9 @@ def test_equals_pycocotools_on_files(
     run.summarize()
     got = (result.ap, result.ap50, result.ap75)
     got_by_size = (result.ap_small, result.ap_medium, result.ap_large)
-    np.testing.assert_allclose([*got, *got_by_size], run.stats[:6])
+    np.testing.assert_allclose(
+        np.array([*got, *got_by_size], np.float64), run.stats[:6]
+    )
     assert result.ar100 == pytest.approx(run.stats[8])
     means = [item.ap for item in result.classes]
     assert np.mean(np.array(means)) == pytest.approx(result.ap)
