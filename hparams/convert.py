@@ -24,7 +24,7 @@ _BOOLEANS = {
 }
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})")
+_SIZE = re.compile(r"([0-9]{1,18})x([0-9]{1,18})")
 _NOTHING = ("", "none", "null", "~")
 
 

@@ -72,7 +72,9 @@ def from_json(text: str) -> config.Config:
     """
     try:
         given = json.loads(text, object_pairs_hook=_once)
-    except json.JSONDecodeError as error:
+    except leaf.HParamError:
+        raise  # a name that is there twice
+    except ValueError as error:  # an integer of thousands of digits too
         raise leaf.HParamError(f"The config is not JSON: {error}.") from None
     except RecursionError:
         raise leaf.HParamError("The config is nested too deeply.") from None

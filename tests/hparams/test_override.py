@@ -40,7 +40,7 @@ def test_all_ways_to_write_it_give_equal_objects() -> None:
         " optimizer.learning_rate = 0.001, augment.input_rand_hflip = FALSE,"
         "data.image_size = '960x512',mean_rgb=1*2*3,nms.iou_thresh=.6,"
         'optimizer="adam"',
-        "nms_configs.iou_thresh=6e-1,mean_rgb=(1, 2, 3),image_size=[512,960],"
+        "nms_configs.iou_thresh=6e-1,mean_rgb=(1, 2, 3,),image_size=[512,960],"
         "learning_rate=.001,input_rand_hflip=Off,optimizer.optimizer=adam",
         {
             "learning_rate": "1e-3",
@@ -144,8 +144,8 @@ def test_one_value_fills_a_list_of_fixed_length() -> None:
             " 'learning_rate'?",
         ),
         (
-            "Num_Classes=4",
-            "Unknown hyper-parameter 'Num_Classes'. Did you mean"
+            "NUM_CLASSES=4",
+            "Unknown hyper-parameter 'NUM_CLASSES'. Did you mean"
             " 'num_classes'?",
         ),
         (

@@ -38,7 +38,7 @@ def test_preset_has_the_published_numbers(
     ("given", "nearest"),
     [
         ("efficientdet-d9", "efficientdet-d"),
-        ("EfficientDet-D0", "efficientdet-d0"),
+        ("EFFICIENTDET-D0", "efficientdet-d0"),
         ("efficientdet_d3", "efficientdet-d3"),
         ("efficientdet-lite5", "efficientdet-lite"),
     ],

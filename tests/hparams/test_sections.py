@@ -114,6 +114,11 @@ def test_out_of_range_names_key_value_and_range(found: leaf.Leaf) -> None:
         assert "expected " in message
 
 
+def test_an_integer_too_large_for_a_number_is_not_finite() -> None:
+    with pytest.raises(leaf.HParamError, match="expected a finite number"):
+        config.Loss(gamma=10**400)
+
+
 @pytest.mark.parametrize("found", LEAVES, ids=lambda found: found.name)
 def test_bounds_themselves_are_allowed(found: leaf.Leaf) -> None:
     for bound in (found.limits.at_least, found.limits.at_most):

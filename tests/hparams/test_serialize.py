@@ -63,7 +63,9 @@ def _chosen(draw: Any) -> dict[str, Any]:
     return chosen
 
 
-FEW = hypothesis.settings(max_examples=60, deadline=None, database=None)
+FEW = hypothesis.settings(
+    max_examples=60, deadline=None, database=None, derandomize=True
+)
 
 
 @FEW
@@ -176,6 +178,8 @@ def test_no_json_says_where() -> None:
         serialize.from_json('{"nms": ')
     assert str(caught.value).startswith("The config is not JSON: ")
     assert "line 1 column 9" in str(caught.value)
+    with pytest.raises(leaf.HParamError, match="The config is not JSON: "):
+        serialize.from_json('{"nms": ' + "9" * 5000 + "}")
 
 
 def test_differences_read_as_they_are_written() -> None:
