@@ -15,22 +15,19 @@ from PIL import Image, ImageOps
 Box = tuple[float, float, float, float]
 
 # Named, so that Pillow does not try formats that call other programs (EPS).
-_FORMATS: Final = ("JPEG", "MPO", "PNG", "BMP", "PPM", "TIFF", "WEBP")
-_KEPT: Final = {"JPEG": "jpeg", "PNG": "png"}
+_FORMATS: Final = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
+_KEPT_FORMATS: Final = ("JPEG", "PNG")
+_PNG_END: Final = b"IEND\xaeB`\x82"
 _ORIENTATION_TAG: Final = 0x0112
 _UPRIGHT: Final = 1
-_JPEG_END: Final = b"\xff\xd9"
-# What Pillow's decoders raise on damaged files, each seen or documented.
+# What Pillow raises on damaged files; those after ValueError are what it takes
+# for damage itself when it looks for the format.
 _DECODE_ERRORS: Final = (
     OSError,
     SyntaxError,
     ValueError,
-    EOFError,
-    OverflowError,
-    TypeError,
     IndexError,
-    KeyError,
-    ZeroDivisionError,
+    TypeError,
     struct.error,
 )
 
@@ -114,14 +111,12 @@ def _decode(image: Image.Image, content: bytes) -> Photo:
             rgb = _to_rgb(upright)
     except _DECODE_ERRORS as error:
         raise ImageFault("image_cut_off_or_damaged", str(error)) from error
-    is_plain = (
-        image.mode == "RGB"
-        and not turned
-        and image.format in _KEPT
-        # Pillow forgives a missing end mark, TensorFlow's decoder does not.
-        and (image.format != "JPEG" or content.endswith(_JPEG_END))
-    )
-    kept = (content, _KEPT[str(image.format)]) if is_plain else None
+    if image.format == "PNG" and _PNG_END not in content:
+        # Pillow forgives this, TensorFlow's decoder does not.
+        raise ImageFault("image_cut_off_or_damaged", "its end is missing")
+    kept = None
+    if image.mode == "RGB" and not turned and image.format in _KEPT_FORMATS:
+        kept = (content, image.format.lower())
     return Photo(image=rgb, kept=kept)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator
@@ -164,8 +165,11 @@ def _summaries(
         batches,
         min(options.num_workers, max(1, len(batches))),
     )
-    for batch in progress.shown(results, len(batches), "Reading annotations"):
-        yield from batch
+    yield from progress.shown(
+        itertools.chain.from_iterable(results),
+        len(readable),
+        "Reading annotations",
+    )
 
 
 def _pair(
