@@ -17,10 +17,12 @@ PACKAGES = ("hparams", "tfrecord_tools", "efficientdet_aimmo")
 SHARED_TOOLS = {"tfrecord_tools.schema", "tfrecord_tools.command"}
 
 # Parts of the detector, lowest first. A part imports only lower ones and
-# itself; training alone imports a part of its own level, evaluation.
+# itself; training alone imports a part of its own level, evaluation. Both of
+# these read checkpoints, so that module of training stands below them.
 LEVELS: tuple[set[str], ...] = (
     {"boxes", "anchors"},
     {"data", "model", "losses", "postprocess", "pictures"},
+    {"training.checkpoint"},
     {"training", "evaluation", "export"},
     {"hparams_file", "train", "evaluate", "predict", "show"},
 )
@@ -64,7 +66,12 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 
 
 def _part(module: str) -> str:
-    return module.split(".")[1] if "." in module else ""
+    """Returns the longest part in LEVELS that holds the module, or its name."""
+    below = module.split(".")[1:]
+    for length in range(len(below), 0, -1):
+        if _level(".".join(below[:length])) is not None:
+            return ".".join(below[:length])
+    return below[0] if below else ""
 
 
 def _level(part: str) -> int | None:
@@ -156,6 +163,16 @@ def test_imports_follow_the_levels(module: str) -> None:
         ),
         ("efficientdet_aimmo.data.x", "tfrecord_tools.schema.ENCODED", True),
         ("efficientdet_aimmo.data.x", "tfrecord_tools.example", False),
+        (
+            "efficientdet_aimmo.evaluation.saved",
+            "efficientdet_aimmo.training.checkpoint",
+            True,
+        ),
+        (
+            "efficientdet_aimmo.training.checkpoint",
+            "efficientdet_aimmo.training.state",
+            False,
+        ),
         ("tfrecord_tools.convert", "efficientdet_aimmo.boxes", False),
         ("hparams.config", "tfrecord_tools.schema", False),
         ("efficientdet_aimmo.unheard_of", "efficientdet_aimmo.boxes", False),
