@@ -72,7 +72,7 @@ class Evaluator:
                 config.nms,
             )
 
-        self._detect = tf.function(detect)
+        self._detect = tf.function(detect, autograph=False)
 
     def detect(
         self, images: tf.Tensor, scales: tf.Tensor, sizes: tf.Tensor

@@ -127,6 +127,10 @@ def _file_names(images: list[Any], source: str) -> dict[int, str]:
     return names
 
 
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
 def _annotation(
     number: int,
     item: dict[str, Any],
@@ -140,9 +144,9 @@ def _annotation(
     area and iscrowd: ids are given anew from 1, the rest where it is missing.
     """
     where = f"annotation {item.get('id', number)!r}"
-    bbox = [float(value) for value in item["bbox"]]
-    if len(bbox) != 4 or not all(map(math.isfinite, bbox)):
-        raise _fault(source, f"{where} has the bbox {item['bbox']!r}.")
+    bbox = item["bbox"]
+    if len(bbox) != 4 or not all(map(_is_finite, bbox)):
+        raise _fault(source, f"{where} has the bbox {bbox!r}.")
     if item["image_id"] not in file_names:
         raise _fault(
             source, f"{where} is of the unknown image {item['image_id']!r}."
@@ -155,7 +159,7 @@ def _annotation(
         "id": number,
         "image_id": item["image_id"],
         "category_id": item["category_id"],
-        "bbox": bbox,
+        "bbox": [float(value) for value in bbox],
         "area": float(item.get("area", bbox[2] * bbox[3])),
         "iscrowd": int(item.get("iscrowd", 0)),
     }
