@@ -109,7 +109,7 @@ def make_plan(
       command.UserError: too many faults, a class without objects, or a split
         that is empty or contradicts itself.
     """
-    usable = _pair(options, found, images, objects)
+    usable = pair(options, found, images, objects)
     check_rejects(images, options.max_rejects)
     drives = {image: _drive(summary) for image, summary in usable.items()}
     assignment = split.assign(options.choice, drives)
@@ -172,7 +172,7 @@ def _summaries(
     )
 
 
-def _pair(
+def pair(
     options: Options,
     found: Found,
     images: accounts.Account,
