@@ -122,7 +122,7 @@ def _overlap(first: _Rectangle, second: _Rectangle) -> int:
     return max(width, 0) * max(height, 0)
 
 
-def _label_place(
+def label_place(
     box: _Rectangle,
     label: tuple[int, int],
     canvas: tuple[int, int],
@@ -169,7 +169,7 @@ def _draw_labels(
             int(font.getlength(mark.text)) + 2 * _MARGIN,
             _FONT_SIZE + 2 * _MARGIN,
         )
-        place = _label_place(rectangle, size, canvas, taken)
+        place = label_place(rectangle, size, canvas, taken)
         taken.append(place)
         background = colour(mark.class_index)
         draw.rectangle(place, fill=background)
