@@ -28,7 +28,7 @@ test: venv
 
 venv:
 	@python=$$(scripts/find_python.sh $(PYTHON)) && \
-	"$$python" scripts/make_venv.py $(VENV)
+	"$$python" scripts/make_venv.py $(VENV) $(if $(PYTHON),named)
 
 lock:
 	$(LOCK) --extra dev setup.cfg requirements/build.in \

@@ -1,6 +1,9 @@
 """Makes the virtual environment of pinned packages, if it is not there yet.
 
-    python3.11 scripts/make_venv.py .venv
+    python3.11 scripts/make_venv.py .venv [named]
+
+"named" says that the user asked for the Python this runs with: an environment
+of another one is then refused, not used.
 
 The folder's stamp names what was installed: an environment that is complete and
 current is left alone, one of another lock or of an interrupted installation is
@@ -25,12 +28,15 @@ BUILD_LOCK = ROOT / "requirements" / "build.lock"
 LOCK = ROOT / "requirements" / "dev.lock"
 STAMP_NAME = "efficientdet-aimmo.stamp"
 UNFINISHED = "unfinished"
+USABLE = (
+    "import pip, sys; sys.exit(sys.version_info[:2] not in [(3, 10), (3, 11)])"
+)
 SECONDS_BETWEEN_LINES = 20  # without a terminal
 
 
 def wanted_stamp() -> str:
     """Returns a digest of all that decides what the environment holds."""
-    digest = hashlib.sha256(f"{sys.version_info[:2]}{ROOT}".encode())
+    digest = hashlib.sha256(str(ROOT).encode())
     for path in (BUILD_LOCK, LOCK, ROOT / "setup.cfg", ROOT / "pyproject.toml"):
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -38,9 +44,7 @@ def wanted_stamp() -> str:
 
 def _can_run(python: pathlib.Path) -> bool:
     try:
-        check = subprocess.run(
-            [python, "-c", "import pip"], capture_output=True
-        )
+        check = subprocess.run([python, "-c", USABLE], capture_output=True)
     except OSError:
         return False
     return check.returncode == 0
@@ -70,7 +74,7 @@ def prepare(folder: pathlib.Path, wanted: str) -> bool:
         if not _can_run(python):
             sys.exit(
                 f"error: {folder} exists, was not made by make and holds no"
-                " Python with pip. Move it away and run make again."
+                " Python 3.10 or 3.11 with pip. Move it away, then run make."
             )
         print(f"{folder} was made by hand: installing into it", flush=True)
         return True
@@ -80,6 +84,18 @@ def prepare(folder: pathlib.Path, wanted: str) -> bool:
     new.rename(folder)
     venv.create(folder, with_pip=True, symlinks=True)
     return True
+
+
+def check_version(folder: pathlib.Path) -> None:
+    """Refuses an environment of another Python than the one running."""
+    config = (folder / "pyvenv.cfg").read_text()
+    found = re.search(r"^version\S* = (\d+\.\d+)", config, re.MULTILINE)
+    running = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if found is not None and found[1] != running:
+        sys.exit(
+            f"error: {folder} has Python {found[1]}, PYTHON names {running}."
+            " Run make clean first, or leave PYTHON out."
+        )
 
 
 def _names(lock: pathlib.Path) -> set[str]:
@@ -144,7 +160,11 @@ def install(folder: pathlib.Path, what: str, arguments: list[str]) -> None:
             raise
     if code:
         lines = log.read_text(errors="replace").splitlines()[-15:]
-        sys.exit("\n".join([f"error: pip ended with code {code}:", *lines]))
+        sys.exit(
+            "\n".join(
+                [f"error: pip ended with code {code}, see {log}:", *lines]
+            )
+        )
 
 
 def main() -> None:
@@ -154,7 +174,10 @@ def main() -> None:
         # Two makes at once: the second waits, then finds the work done.
         fcntl.flock(lock, fcntl.LOCK_EX)
         wanted = wanted_stamp()
-        if not prepare(folder, wanted):
+        is_missing = prepare(folder, wanted)
+        if sys.argv[2:] == ["named"]:
+            check_version(folder)
+        if not is_missing:
             return
         locked = ["--require-hashes", "--requirement"]
         build = [*locked, str(BUILD_LOCK)]
