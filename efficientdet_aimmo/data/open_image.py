@@ -8,14 +8,13 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-# Named, so that Pillow does not try formats that call other programs (EPS).
+# Named, so that Pillow does not try formats that call other programs (EPS). The
+# JPEG plug-in opens MPO too; to name it is a KeyError.
 _FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm"),
     *(".tif", ".tiff", ".webp"),
 )
-# Image.open knows only the formats whose plug-ins are loaded.
-Image.init()
 # What Pillow raises on files that are damaged or no images.
 _DECODE_ERRORS = (
     OSError,
