@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import pathlib
+import types
 
 import numpy as np
+import pytest
+import tensorflow as tf
 from PIL import Image
 
+from efficientdet_aimmo import anchors as anchors_lib
+from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo.model import detector as detector_lib
 from hparams import config
 from tfrecord_tools import command, convert
@@ -45,6 +50,52 @@ def lively_detector(seed: int) -> detector_lib.Detector:
             noise = draw.normal(size=variable.shape)
             variable.assign((noise * 0.5).astype(np.float32))
     return detector
+
+
+class LightDetector:
+    """A linear map of a few image patches: quick to trace, no learning."""
+
+    def __init__(self) -> None:
+        config = tiny_config()
+        self._num_anchors = len(
+            anchors_lib.anchor_boxes(config.anchors, config.data.image_size)
+        )
+        draw = np.random.default_rng(1)
+        shape = (4 * 6 * 3, self._num_anchors * (len(CLASSES) + 4))
+        self._weights = (draw.normal(size=shape) * 0.3).astype(np.float32)
+
+    def __call__(
+        self, images: tf.Tensor, training: bool
+    ) -> detector_lib.Outputs:
+        patches = tf.reshape(
+            tf.nn.avg_pool2d(images, 16, 16, "VALID"), [-1, 72]
+        )
+        both = tf.reshape(
+            patches @ self._weights, [-1, self._num_anchors, len(CLASSES) + 4]
+        )
+        return detector_lib.Outputs(both[..., :-4] - 1.0, both[..., -4:] * 0.1)
+
+
+Detector = detector_lib.Detector | LightDetector
+
+
+def put_in_place_of_checkpoints(
+    monkeypatch: pytest.MonkeyPatch, detector: Detector
+) -> list[tuple[str, str | None]]:
+    """Lets every model_dir hold the detector; returns the list of calls."""
+    calls = []
+
+    def load(model_dir: str, path: str | None) -> types.SimpleNamespace:
+        calls.append((model_dir, path))
+        return types.SimpleNamespace(
+            detector=detector,
+            config=tiny_config(),
+            class_names=CLASSES,
+            step=7,
+        )
+
+    monkeypatch.setattr(checkpoint, "load_detector", load, raising=False)
+    return calls
 
 
 def _annotation(number: int, label: str, box: list[int]) -> dict[str, object]:

@@ -6,14 +6,13 @@ import itertools
 import os
 import pathlib
 
-from efficientdet_aimmo import pictures
+from efficientdet_aimmo import checkpoint, pictures
 from efficientdet_aimmo.data import decode, pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import prediction, saved
 from efficientdet_aimmo.evaluation import progress as progress_lib
-from efficientdet_aimmo.training import checkpoint
 from tfrecord_tools import command
 
 
@@ -56,7 +55,7 @@ def show(
     objects = truth.objects()
     total = min(source.counts.images, max_images or source.counts.images)
     progress = progress_lib.Progress("drawing")
-    records = pipeline.read_records(source.files, len(source.files))
+    records = pipeline.read_records(sorted(source.files), len(source.files))
     images = itertools.islice(records.map(pipeline.parse_image), total)
     for number, (encoded, source_id) in enumerate(images, start=1):
         image_id = int(source_id.numpy())

@@ -12,13 +12,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from efficientdet_aimmo import pictures
+from efficientdet_aimmo import checkpoint, pictures
 from efficientdet_aimmo.data import decode, open_image
 from efficientdet_aimmo.evaluation import coco, saved
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import progress as progress_lib
 from efficientdet_aimmo.evaluation import report as report_lib
-from efficientdet_aimmo.training import checkpoint
 from hparams import config as config_lib
 from tfrecord_tools import command
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
+from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import progress as progress_lib
 from efficientdet_aimmo.evaluation import report as report_lib
-from efficientdet_aimmo.training import checkpoint
 from tfrecord_tools import command
 
 
