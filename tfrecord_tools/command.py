@@ -7,8 +7,10 @@ and a mistake is a usage error, both answered before anything heavy is imported.
 from __future__ import annotations
 
 import enum
+import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from absl import flags
@@ -44,6 +46,21 @@ def _help_text(usage: str, values: flags.FlagValues) -> str:
     return "\n".join(lines)
 
 
+def environment() -> dict[str, str]:
+    """Returns the environment, for code that must not read it itself."""
+    return dict(os.environ)
+
+
+def _silence_libraries() -> None:
+    """Keeps what libraries print at every start from the user's screen.
+
+    TensorFlow's own level must be set before it is imported. What goes wrong
+    in it is raised, and what a user can change is checked by our own code.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", module=r"google\.|tensorflow_addons")
+
+
 def run(
     main: Callable[[flags.FlagValues], None],
     values: flags.FlagValues,
@@ -71,6 +88,7 @@ def run(
                 f"Unexpected argument {rest[0]!r}: all options are flags"
                 " (--name=value). See --help.",
             )
+        _silence_libraries()
         main(values)
     except flags.Error as error:
         print(f"error: {error} See --help.", file=sys.stderr)

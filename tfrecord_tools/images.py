@@ -105,6 +105,7 @@ def _decode(image: Image.Image, content: bytes) -> Photo:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            # First: a PNG's metadata may stand behind its pixels.
             image.load()
             turned = image.getexif().get(_ORIENTATION_TAG, _UPRIGHT) != _UPRIGHT
             upright = ImageOps.exif_transpose(image) if turned else image
