@@ -63,7 +63,7 @@ def commands(seed: int, folder: str) -> dict[str, list[str]]:
             f"--train_file_pattern={RECORDS}/train-*.tfrecord",
             *split,
             "--model_name=efficientdet-d0",
-            "--preset=overfit",
+            "--recipe=overfit",
             f"--hparams=seed={seed}",
             model,
         ],

@@ -24,7 +24,14 @@ LEVELS: tuple[set[str], ...] = (
     {"data", "model", "losses", "postprocess", "pictures"},
     {"checkpoint"},
     {"training", "evaluation", "export"},
-    {"hparams_file", "train", "evaluate", "predict", "show"},
+    {
+        "hparams_file",
+        "official_flags",
+        "train",
+        "evaluate",
+        "predict",
+        "show",
+    },
 )
 SAME_LEVEL = {("training", "evaluation")}
 
