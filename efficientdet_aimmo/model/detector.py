@@ -9,10 +9,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from efficientdet_aimmo import anchors
-from efficientdet_aimmo.model import bifpn
-from efficientdet_aimmo.model import efficientnet
-from efficientdet_aimmo.model import heads
-from efficientdet_aimmo.model import layers
+from efficientdet_aimmo.model import bifpn, efficientnet, heads, layers
 from hparams import config as config_lib
 
 # Every anchor starts at this probability (Lin et al. 2017, section 4.1).
@@ -159,6 +156,6 @@ class Detector(tf.Module):
         """
         run = layers.ForwardPass(training=training)
         outputs = self.forward(images, run)
-        for variable, value in run.updates:
-            variable.assign(value)
+        for update in run.updates:
+            update.store()
         return outputs

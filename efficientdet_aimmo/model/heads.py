@@ -1,4 +1,4 @@
-"""The class and box heads: convolutions shared by levels, norms that are not."""
+"""Class and box heads: convolutions shared by levels, norms that are not."""
 
 from __future__ import annotations
 

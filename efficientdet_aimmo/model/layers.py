@@ -11,9 +11,26 @@ import dataclasses
 import math
 import zlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+
+class Update(NamedTuple):
+    """A moving statistic and what a batch says of it."""
+
+    variable: tf.Variable
+    value: tf.Tensor
+    share: float  # of the way to the value that the statistic goes
+
+    def store(self) -> None:
+        """Moves the statistic: one kernel, as for a gradient."""
+        tf.raw_ops.ResourceApplyGradientDescent(
+            var=self.variable.handle,
+            alpha=self.share,
+            delta=self.variable - self.value,
+        )
 
 
 @dataclasses.dataclass
@@ -23,14 +40,12 @@ class ForwardPass:
     Attributes:
       training: batch statistics and stochastic depth, or neither.
       seed: [2] int32, read where stochastic depth is on.
-      updates: (variable, new value) of every moving statistic, in order.
+      updates: for every moving statistic, in order.
     """
 
     training: bool
     seed: tf.Tensor | None = None
-    updates: list[tuple[tf.Variable, tf.Tensor]] = dataclasses.field(
-        default_factory=list
-    )
+    updates: list[Update] = dataclasses.field(default_factory=list)
 
     def drop_branch(
         self, branch: tf.Tensor, survival_prob: float, name: str
@@ -45,7 +60,9 @@ class ForwardPass:
             return branch
         if self.seed is None:
             raise ValueError("Stochastic depth needs a seed in training.")
-        fold = tf.constant([0, zlib.crc32(name.encode()) & 0x7FFFFFFF], tf.int32)
+        fold = tf.constant(
+            [0, zlib.crc32(name.encode()) & 0x7FFFFFFF], tf.int32
+        )
         draws = tf.random.stateless_uniform(
             [branch.shape[0], 1, 1, 1], tf.bitwise.bitwise_xor(self.seed, fold)
         )
@@ -248,7 +265,7 @@ class BatchNorm(tf.Module):
         self.variance = make.add(f"{name}/moving_variance", shape, ones, False)
 
     def __call__(self, features: tf.Tensor, run: ForwardPass) -> tf.Tensor:
-        """Returns normalised features; in training, by the batch's statistics."""
+        """Returns normalised features, in training by the batch's own."""
         if not run.training:
             return tf.compat.v1.nn.fused_batch_norm(
                 features,
@@ -265,7 +282,5 @@ class BatchNorm(tf.Module):
             features, self.gamma, self.beta, epsilon=self._epsilon
         )
         for variable, value in ((self.mean, mean), (self.variance, variance)):
-            keep = self._momentum
-            moved = variable * keep + tf.stop_gradient(value) * (1.0 - keep)
-            run.updates.append((variable, moved))
+            run.updates.append(Update(variable, value, 1.0 - self._momentum))
         return outputs

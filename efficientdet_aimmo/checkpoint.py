@@ -1,0 +1,328 @@
+"""Checkpoints that are whole or absent.
+
+A checkpoint is a folder `checkpoints/step-00000120` with TensorFlow's tensor
+bundle (variables under their official names, readable by
+tf.train.load_checkpoint) and meta.json with the bundle's checksums. The folder
+is written beside, flushed and renamed; older ones go only after that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from efficientdet_aimmo.model import detector as detector_lib
+from hparams import config as config_lib
+from hparams import serialize
+from tfrecord_tools import command
+
+# The suffix under which official checkpoints keep a moving average too.
+AVERAGE_SUFFIX = "/ExponentialMovingAverage"
+
+_FOLDER = "checkpoints"
+_BUNDLE = "variables"
+_META = "meta.json"
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged or does not fit."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Meta:
+    """What is saved beside the variables.
+
+    Attributes:
+      config: the run's configuration.
+      classes: class names, id 0 first.
+      data_identity: of the manifest of the training records.
+      threads: CPU threads and oneDNN setting, on which equal bits depend.
+    """
+
+    config: config_lib.Config
+    classes: tuple[str, ...]
+    data_identity: str
+    threads: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint, its content verified.
+
+    Attributes:
+      path: its folder.
+      step: steps done.
+      meta: what was saved beside the variables.
+    """
+
+    path: str
+    step: int
+    meta: Meta
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Returns all variables by name."""
+        reader = tf.train.load_checkpoint(os.path.join(self.path, _BUNDLE))
+        return {
+            name: reader.get_tensor(name)
+            for name in reader.get_variable_to_shape_map()
+        }
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Returns the detector's variables: the moving average where kept."""
+        values = self.values()
+        averages = {
+            name.removesuffix(AVERAGE_SUFFIX): value
+            for name, value in values.items()
+            if name.endswith(AVERAGE_SUFFIX)
+        }
+        return averages or values
+
+
+def _digest(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _flush(path: str) -> None:
+    """Makes a file's or folder's content survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _meta_json(meta: Meta) -> dict[str, Any]:
+    return {
+        "config": json.loads(serialize.to_json(meta.config)),
+        "classes": meta.classes,
+        "data_identity": meta.data_identity,
+        "threads": meta.threads,
+    }
+
+
+def save(
+    model_dir: str,
+    step: int,
+    variables: Mapping[str, tf.Variable],
+    meta: Meta,
+    keep: int,
+) -> str:
+    """Writes a checkpoint and returns its folder; keeps the newest `keep`.
+
+    Raises:
+      OSError: the disk is full or not writable; older checkpoints are intact.
+    """
+    parent = os.path.join(model_dir, _FOLDER)
+    final = os.path.join(parent, f"step-{step:08}")
+    beside = os.path.join(parent, f".writing-{step:08}")
+    shutil.rmtree(beside, ignore_errors=True)
+    os.makedirs(beside)
+    names = sorted(variables)
+    try:
+        tf.raw_ops.SaveV2(
+            prefix=os.path.join(beside, _BUNDLE),
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=[variables[name].read_value() for name in names],
+        )
+    except tf.errors.OpError as error:
+        raise OSError(f"{beside}: {error.message}") from error
+    files = {
+        name: _digest(os.path.join(beside, name))
+        for name in sorted(os.listdir(beside))
+    }
+    with open(os.path.join(beside, _META), "w", encoding="utf-8") as file:
+        json.dump({"step": step, "files": files, **_meta_json(meta)}, file)
+    for name in [*files, _META]:
+        _flush(os.path.join(beside, name))
+    _flush(beside)
+    shutil.rmtree(final, ignore_errors=True)
+    os.rename(beside, final)
+    _flush(parent)
+    for old in _steps(model_dir)[:-keep]:
+        shutil.rmtree(os.path.join(parent, f"step-{old:08}"))
+    return final
+
+
+def _steps(model_dir: str) -> list[int]:
+    """Returns the steps of all checkpoints, oldest first."""
+    parent = os.path.join(model_dir, _FOLDER)
+    if not os.path.isdir(parent):
+        return []
+    found = (_NAME.fullmatch(name) for name in os.listdir(parent))
+    return sorted(int(match.group(1)) for match in found if match)
+
+
+def open_checkpoint(path: str) -> Checkpoint:
+    """Returns the checkpoint in a folder after checking its content.
+
+    Raises:
+      CheckpointError: the folder is no checkpoint, or its content is damaged.
+    """
+    try:
+        with open(os.path.join(path, _META), encoding="utf-8") as file:
+            content = json.load(file)
+        for name, expected in content["files"].items():
+            if _digest(os.path.join(path, name)) != expected:
+                raise CheckpointError(
+                    f"{path}/{name} is damaged: its checksum differs."
+                )
+        meta = Meta(
+            serialize.from_json(json.dumps(content["config"])),
+            tuple(content["classes"]),
+            content["data_identity"],
+            content["threads"],
+        )
+        return Checkpoint(path, content["step"], meta)
+    except (
+        OSError,
+        json.JSONDecodeError,
+        KeyError,
+        TypeError,
+        config_lib.HParamError,
+    ) as error:
+        raise CheckpointError(
+            f"{path} is no whole checkpoint ({type(error).__name__}: {error})."
+        ) from error
+
+
+def latest(model_dir: str) -> tuple[Checkpoint | None, list[str]]:
+    """Returns the newest whole checkpoint, and what is wrong with newer ones."""
+    faults = []
+    for step in reversed(_steps(model_dir)):
+        path = os.path.join(model_dir, _FOLDER, f"step-{step:08}")
+        try:
+            return open_checkpoint(path), faults
+        except CheckpointError as error:
+            faults.append(str(error))
+    return None, faults
+
+
+def restore(
+    checkpoint: Checkpoint, variables: Mapping[str, tf.Variable]
+) -> None:
+    """Gives every variable its saved value.
+
+    Raises:
+      CheckpointError: names or shapes are not exactly those saved.
+    """
+    values = checkpoint.values()
+    unknown = sorted(set(values) ^ set(variables))
+    if unknown:
+        raise CheckpointError(
+            f"{checkpoint.path} does not fit: {len(unknown)} variables are only"
+            f" in it or only in the model, {unknown[0]!r} first."
+        )
+    for name, variable in variables.items():
+        if variable.shape != values[name].shape:
+            raise CheckpointError(
+                f"{checkpoint.path} does not fit: {name!r} has shape"
+                f" {values[name].shape}, the model's is {tuple(variable.shape)}."
+            )
+        variable.assign(values[name])
+
+
+def read_weights(path: str) -> dict[str, np.ndarray]:
+    """Returns the weights of a checkpoint, or of the newest of a model_dir.
+
+    Raises:
+      UserError: there is no whole checkpoint.
+    """
+    is_checkpoint = os.path.exists(os.path.join(path, _META))
+    return find(path, path if is_checkpoint else None).weights()
+
+
+def assign(
+    variables: Iterable[tf.Variable], values: Mapping[str, np.ndarray]
+) -> None:
+    """Gives a detector's variables the weights of a checkpoint.
+
+    Raises:
+      UserError: a variable is missing or has another shape.
+    """
+    pairs = [(v, v.name.removesuffix(":0")) for v in variables]
+    for variable, name in pairs:
+        found = values[name].shape if name in values else "missing"
+        if found != tuple(variable.shape):
+            raise command.UserError(
+                command.ExitCode.DATA,
+                f"The checkpoint does not fit this network: {name!r} is"
+                f" {found}, expected {tuple(variable.shape)}. Give the"
+                " --model_name and classes that it was trained with.",
+            )
+    for variable, name in pairs:
+        variable.assign(values[name])
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A detector with the weights of a checkpoint, ready to detect.
+
+    Attributes:
+      detector: its moving average where the run kept one.
+      config: the run's configuration.
+      class_names: class 0 first.
+      step: steps done.
+    """
+
+    detector: detector_lib.Detector
+    config: config_lib.Config
+    class_names: tuple[str, ...]
+    step: int
+
+
+def find(model_dir: str, path: str | None) -> Checkpoint:
+    """Returns a checkpoint by its folder, or the newest whole one.
+
+    Raises:
+      UserError: there is none, or the one named is damaged.
+    """
+    try:
+        if path is not None:
+            return open_checkpoint(path)
+    except CheckpointError as error:
+        raise command.UserError(command.ExitCode.DATA, str(error)) from error
+    newest, faults = latest(model_dir)
+    if newest is None:
+        found = " ".join(faults) or "No checkpoint was found."
+        raise command.UserError(
+            command.ExitCode.DATA,
+            f"{model_dir} has no whole checkpoint. {found} Expected a folder"
+            " that efficientdet_aimmo.train wrote.",
+        )
+    return newest
+
+
+def load_detector(model_dir: str, path: str | None) -> LoadedModel:
+    """Returns the detector of a checkpoint.
+
+    Args:
+      model_dir: what training wrote.
+      path: a checkpoint's folder; the newest of model_dir if None.
+
+    Raises:
+      UserError: there is no whole checkpoint.
+    """
+    checkpoint = find(model_dir, path)
+    detector = detector_lib.Detector(checkpoint.meta.config)
+    assign(detector.all_variables, checkpoint.weights())
+    return LoadedModel(
+        detector,
+        checkpoint.meta.config,
+        checkpoint.meta.classes,
+        checkpoint.step,
+    )

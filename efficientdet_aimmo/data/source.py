@@ -1,0 +1,251 @@
+"""A split's record files, checked against their manifest before the first step."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecord_tools import command, schema
+
+_SCAN_BATCH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The records of one split.
+
+    Attributes:
+      files: paths of the shards, sorted.
+      split: the split's name in the manifest.
+      manifest: what the conversion wrote beside them.
+    """
+
+    files: tuple[str, ...]
+    split: str
+    manifest: schema.Manifest
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; the name at place i has id i here and i + 1 on disk."""
+        return self.manifest.classes
+
+    @property
+    def counts(self) -> schema.Split:
+        """Images, objects and most boxes of the split."""
+        return self.manifest.splits[self.split]
+
+
+def _data_error(message: str) -> command.UserError:
+    return command.UserError(command.ExitCode.DATA, message)
+
+
+def _matching_files(pattern: str, flag: str) -> list[str]:
+    try:
+        files = sorted(tf.io.gfile.glob(pattern))
+    except tf.errors.OpError as error:
+        raise _data_error(f"--{flag}={pattern}: {error.message}") from error
+    if not files:
+        raise _data_error(
+            f"--{flag}={pattern} matches no file. Expected the shards that"
+            " tfrecord_tools.convert wrote, as OUT/train*.tfrecord."
+        )
+    return files
+
+
+def _read_manifest(folder: str) -> schema.Manifest:
+    path = os.path.join(folder, schema.MANIFEST_NAME)
+    if not tf.io.gfile.exists(path):
+        raise _data_error(
+            f"{path} is missing: the manifest that tfrecord_tools.convert"
+            " writes beside the records. It holds the class names and counts;"
+            " convert the annotations to make it."
+        )
+    with tf.io.gfile.GFile(path) as file:
+        try:
+            return schema.parse_manifest(file.read(), path)
+        except schema.ManifestError as error:
+            raise _data_error(str(error)) from error
+
+
+def open_source(pattern: str, flag: str) -> Source:
+    """Returns the split whose shards the pattern matches.
+
+    Args:
+      pattern: a glob, also of gs:// paths.
+      flag: name of the flag that gave it, for messages.
+
+    Raises:
+      UserError: no file, no manifest, or files that are not exactly the shards
+        of one of the manifest's splits, in number and size.
+    """
+    files = _matching_files(pattern, flag)
+    folder = os.path.dirname(files[0])
+    manifest = _read_manifest(folder)
+    names = [os.path.basename(file) for file in files]
+    split = next(
+        (
+            name
+            for name, part in manifest.splits.items()
+            if any(shard.name in names for shard in part.shards)
+        ),
+        None,
+    )
+    if split is None:
+        known = [s.name for p in manifest.splits.values() for s in p.shards]
+        raise _data_error(
+            f"{folder}/{schema.MANIFEST_NAME} belongs to another data set: it"
+            f" lists {_some(known)}, --{flag} matches {_some(names)}."
+        )
+    shards = {shard.name: shard for shard in manifest.splits[split].shards}
+    if set(names) != set(shards):
+        unknown = sorted(set(names) - set(shards))
+        missing = sorted(set(shards) - set(names))
+        raise _data_error(
+            f"--{flag}={pattern} matches {len(names)} files, the manifest's"
+            f" split {split!r} has {len(shards)} shards. Not in the manifest:"
+            f" {_some(unknown)}; not matched: {_some(missing)}."
+        )
+    for file, name in zip(files, names, strict=True):
+        size = tf.io.gfile.stat(file).length
+        if size != shards[name].bytes:
+            raise _data_error(
+                f"{file} has {size} bytes, the manifest says"
+                f" {shards[name].bytes}: the shard is cut off or of another"
+                " data set. Convert again with --overwrite."
+            )
+    return Source(tuple(files), split, manifest)
+
+
+def _some(names: Sequence[str]) -> str:
+    """Returns up to three names, and how many more there are."""
+    if not names:
+        return "none"
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+_CORNERS = (schema.YMIN, schema.XMIN, schema.YMAX, schema.XMAX)
+
+
+def _parse_batch(records: tf.Tensor) -> dict[str, tf.Tensor]:
+    features: dict[str, tf.io.RaggedFeature | tf.io.FixedLenFeature] = {
+        key: tf.io.RaggedFeature(tf.float32) for key in _CORNERS
+    }
+    features[schema.LABEL] = tf.io.RaggedFeature(tf.int64)
+    features[schema.SOURCE_ID] = tf.io.FixedLenFeature([], tf.string)
+    return tf.io.parse_example(records, features)
+
+
+def _record_fault(
+    labels: np.ndarray, corners: np.ndarray, classes: Sequence[str]
+) -> str:
+    """Returns what is wrong with a record's objects, or ''."""
+    if corners.shape[1] != len(labels):
+        return f"{corners.shape[1]} boxes but {len(labels)} class ids"
+    for label in labels:
+        if not 1 <= label <= len(classes):
+            known = ", ".join(f"{i}={n}" for i, n in enumerate(classes, 1))
+            return (
+                f"class id {label}. Ids start at 1 (0 is background and no"
+                f" class) and the data set has {known}"
+            )
+    y_min, x_min, y_max, x_max = corners
+    ordered = (y_min < y_max) & (x_min < x_max)
+    inside = (corners >= 0.0).all(0) & (corners <= 1.0).all(0)
+    for i in np.flatnonzero(~(ordered & inside)):
+        return (
+            f"box {i} is [y_min, x_min, y_max, x_max] ="
+            f" {corners[:, i].round(4).tolist()}, expected min below max and"
+            " all within 0 and 1"
+        )
+    return ""
+
+
+def _scan_shard(file: str, classes: Sequence[str]) -> tuple[int, int]:
+    """Returns a shard's number of records and its most boxes per record."""
+    count = most = 0
+    records = tf.data.TFRecordDataset(file).batch(_SCAN_BATCH)
+    try:
+        for parsed in records.map(_parse_batch):
+            labels = parsed[schema.LABEL].to_list()
+            corners = [parsed[key].to_list() for key in _CORNERS]
+            ids = parsed[schema.SOURCE_ID].numpy()
+            for i, record_labels in enumerate(labels):
+                fault = _record_fault(
+                    np.asarray(record_labels, np.int64),
+                    np.asarray([c[i] for c in corners], np.float64).reshape(
+                        4, -1
+                    ),
+                    classes,
+                )
+                if fault:
+                    raise _data_error(
+                        f"{file}, record {count + i} (source_id"
+                        f" {ids[i].decode(errors='replace')}): {fault}."
+                    )
+                most = max(most, len(record_labels))
+            count += len(labels)
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise _data_error(
+            f"{file} is damaged after record {count}:"
+            f" {error.message.splitlines()[0]}. Convert again with --overwrite."
+        ) from error
+    return count, most
+
+
+def check_records(source: Source) -> None:
+    """Reads every record of the source once and checks its objects.
+
+    The shards' own checksums are checked on the way; images are not decoded.
+
+    Raises:
+      UserError: the first fault, with shard and record.
+    """
+    shards = {shard.name: shard for shard in source.counts.shards}
+    most = 0
+    for file in source.files:
+        count, most_here = _scan_shard(file, source.classes)
+        most = max(most, most_here)
+        expected = shards[os.path.basename(file)].records
+        if count != expected:
+            raise _data_error(
+                f"{file} has {count} records, the manifest says {expected}."
+                " Convert again with --overwrite."
+            )
+    if most != source.counts.max_boxes_per_image:
+        raise _data_error(
+            f"The records of split {source.split!r} have up to {most} boxes,"
+            f" the manifest says {source.counts.max_boxes_per_image}. Convert again"
+            " with --overwrite."
+        )
+
+
+def check_pair(train: Source, val: Source | None) -> None:
+    """Checks that a model can be trained on one and measured on the other.
+
+    Raises:
+      UserError: a split is empty, the classes differ, or a class of val is
+        absent from train.
+    """
+    for source in (train, val):
+        if source is not None and source.counts.images == 0:
+            raise _data_error(f"Split {source.split!r} has no image.")
+    if val is None:
+        return
+    if train.classes != val.classes:
+        raise _data_error(
+            f"The training records have the classes {', '.join(train.classes)},"
+            f" the validation records {', '.join(val.classes)}."
+        )
+    for name in train.classes:
+        count = val.counts.objects[name]
+        if count and not train.counts.objects[name]:
+            raise _data_error(
+                f"Class {name!r} has {count} objects in split {val.split!r} and"
+                f" none in {train.split!r}: it can never be learned. Split the"
+                " data otherwise, or leave the class out of --classes."
+            )

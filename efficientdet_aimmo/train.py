@@ -1,0 +1,129 @@
+r"""Trains EfficientDet on records that tfrecord_tools.convert wrote.
+
+  python -m efficientdet_aimmo.train --mode=train_and_eval \
+      --train_file_pattern=OUT/train*.tfrecord \
+      --val_file_pattern=OUT/val*.tfrecord --val_json_file=OUT/val.json \
+      --model_name=efficientdet-d0 --model_dir=MODEL \
+      --train_batch_size=8 --num_epochs=50 --hparams=config.yaml
+
+The same command goes on where a run was stopped. TensorBoard:
+  tensorboard --logdir=MODEL
+"""
+
+from __future__ import annotations
+
+import sys
+
+from absl import flags
+
+from efficientdet_aimmo import official_flags
+from tfrecord_tools import command
+
+FLAGS = flags.FlagValues()
+
+flags.DEFINE_enum(
+    "mode",
+    "train",
+    ["train", "train_and_eval"],
+    "train alone, or measure on the validation records as well",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "train_file_pattern",
+    None,
+    "training records, as OUT/train*.tfrecord",
+    required=True,
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "val_file_pattern",
+    None,
+    "validation records, for train_and_eval",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "val_json_file",
+    None,
+    "COCO ground truth of the validation records; without it the one beside"
+    " the records",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "model_name",
+    None,
+    "the network: efficientdet-d0 to d7, d7x, lite0 to lite4, lite3x",
+    required=True,
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "model_dir",
+    None,
+    "folder of the run: checkpoints, figures, events",
+    required=True,
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "recipe",
+    None,
+    "settings for a kind of run, under those of --hparams; 'overfit' learns a"
+    " few images by heart to prove that everything works",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "hparams",
+    "",
+    "FILE.yaml, or name=value,name=value; see docs/hyper-parameters.md",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "ckpt",
+    None,
+    "begin with the weights of this model_dir or checkpoint",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "num_examples_per_epoch",
+    None,
+    "training images as you count them; a warning if the records have another"
+    " number, which is the one used",
+    flag_values=FLAGS,
+)
+for name, leaf in official_flags.LEAVES.items():
+    flags.DEFINE_string(
+        name, None, f"hyper-parameter {leaf}", flag_values=FLAGS
+    )
+for name, instead in official_flags.REFUSED.items():
+    flags.DEFINE_string(
+        name, None, f"not used here: {instead}", flag_values=FLAGS
+    )
+
+
+def main(values: flags.FlagValues) -> None:
+    """Trains."""
+    config, names = official_flags.resolve(values)
+    from efficientdet_aimmo.training import start
+
+    start.start(
+        config,
+        names,
+        start.Options(
+            mode=values.mode,
+            model_name=values.model_name,
+            model_dir=values.model_dir,
+            train_file_pattern=values.train_file_pattern,
+            val_file_pattern=values.val_file_pattern,
+            val_json_file=values.val_json_file,
+            ckpt=values.ckpt,
+            num_examples_per_epoch=values.num_examples_per_epoch,
+            environment=command.environment(),
+        ),
+    )
+
+
+def entry() -> int:
+    """Runs the command as a console script."""
+    return command.run(main, FLAGS, __doc__ or "")
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

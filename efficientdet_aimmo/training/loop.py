@@ -1,0 +1,235 @@
+"""A whole run, top to bottom."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import types
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from efficientdet_aimmo import anchors as anchors_lib
+from efficientdet_aimmo import checkpoint
+from efficientdet_aimmo.data import pipeline
+from efficientdet_aimmo.data import source as source_lib
+from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
+from efficientdet_aimmo.evaluation import report
+from efficientdet_aimmo.training import measure
+from efficientdet_aimmo.training import monitor as monitor_lib
+from efficientdet_aimmo.training import schedule as schedule_lib
+from efficientdet_aimmo.training import state as state_lib
+from efficientdet_aimmo.training import step as step_lib
+from hparams import config as config_lib
+from tfrecord_tools import command
+
+RESULT_NAME = "result.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run works on, beside its configuration.
+
+    Attributes:
+      model_dir: where it writes; the caller holds its lock.
+      train: the training records, checked.
+      val: the validation records, checked; None trains without measuring.
+      ground_truth: of the validation records.
+      warm_start: weights to begin with, by name; None begins from the seed.
+      threads: CPU threads and oneDNN setting.
+    """
+
+    model_dir: str
+    train: source_lib.Source
+    val: source_lib.Source | None
+    ground_truth: ground_truth_lib.GroundTruth | None
+    warm_start: Mapping[str, np.ndarray] | None
+    threads: str
+
+
+class _StopRequest:
+    """Remembers that the system asked the run to stop."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        signal.signal(signal.SIGTERM, self._set)
+
+    def _set(self, _signal: int, _frame: types.FrameType | None) -> None:
+        self.is_set = True
+
+
+def train(config: config_lib.Config, run: Run) -> None:
+    """Trains to the last epoch, from the newest checkpoint if there is one.
+
+    Writes checkpoints, TensorBoard's events, eval/<step>.json and at the end
+    result.json to run.model_dir.
+
+    Raises:
+      UserError: the run diverged, was asked to stop, or the disk is full.
+    """
+    stop = _StopRequest()
+
+    # What is trained, on what, and how long.
+    counts = run.train.counts
+    course = schedule_lib.Course(
+        counts.images, config.train.train_batch_size, config.train.num_epochs
+    )
+    schedule = schedule_lib.Schedule(config.optimizer, course)
+    state = state_lib.TrainState(config)
+    anchors = tf.constant(
+        anchors_lib.anchor_boxes(config.anchors, config.data.image_size)
+    )
+    train_step = step_lib.make_train_step(state, anchors, schedule, config)
+
+    # Go on where the last run ended, or begin.
+    start = _resume(state, run)
+    measurer = None
+    if run.val is not None and run.ground_truth is not None:
+        measurer = measure.Measurer(
+            config, run.val, run.ground_truth, run.model_dir
+        )
+    monitor = monitor_lib.Monitor(
+        run.model_dir,
+        num_steps=course.num_steps,
+        start_step=start,
+        batch_size=course.batch_size,
+        log_steps=config.runtime.log_steps,
+    )
+    batches = iter(
+        pipeline.build_train_dataset(
+            run.train.files,
+            config,
+            num_images=counts.images,
+            max_boxes=counts.max_boxes_per_image,
+            start_step=start,
+        )
+    )
+    eval_steps = {
+        course.end_of_epoch(epoch)
+        for epoch in range(1, course.num_epochs + 1)
+        if epoch % config.eval.map_freq == 0 or epoch == course.num_epochs
+    }
+    save_steps = {
+        course.end_of_epoch(epoch) for epoch in range(1, course.num_epochs + 1)
+    }
+
+    # Step by step. A step's checkpoint comes before its evaluation, so that a
+    # run killed in the evaluation does it again and loses nothing.
+    for step in range(start, course.num_steps + 1):
+        if measurer is not None and step in eval_steps:
+            measurer.measure(state, step, monitor)
+        if step == course.num_steps:
+            break
+        if stop.is_set:
+            _save(config, run, state, step)
+            monitor.close()
+            raise command.UserError(
+                command.ExitCode.STOPPED,
+                f"Stopped on request after step {step}, which is saved. The"
+                " same command goes on.",
+            )
+        monitor.begin_step()
+        batch = next(batches)
+        result = train_step(batch)
+        scalars = {
+            name: float(value) for name, value in result._asdict().items()
+        }
+        if not scalars.pop("is_finite"):
+            monitor.close()
+            raise _diverged(run.model_dir, step, batch, scalars)
+        monitor.end_step(step + 1, scalars)
+        is_due = (step + 1) % config.runtime.save_checkpoints_steps == 0
+        if is_due or step + 1 in save_steps:
+            _save(config, run, state, step + 1)
+
+    # The end.
+    monitor.close()
+    last = None if measurer is None else measurer.last
+    _write_result(run.model_dir, course.num_steps, last)
+
+
+def _resume(state: state_lib.TrainState, run: Run) -> int:
+    """Restores the newest whole checkpoint; returns the steps done."""
+    newest, faults = checkpoint.latest(run.model_dir)
+    for fault in faults:
+        print(f"warning: {fault} The one before is used.", flush=True)
+    if newest is None:
+        if run.warm_start is not None:
+            state.warm_start(run.warm_start)
+        return 0
+    if newest.meta.threads != run.threads:
+        print(
+            f"warning: {newest.path} was computed with {newest.meta.threads},"
+            f" this run has {run.threads}: its bits will differ from a run that"
+            " was not interrupted.",
+            flush=True,
+        )
+    checkpoint.restore(newest, state.variables())
+    print(f"Going on after step {newest.step} ({newest.path}).", flush=True)
+    return newest.step
+
+
+def _save(
+    config: config_lib.Config, run: Run, state: state_lib.TrainState, step: int
+) -> None:
+    try:
+        checkpoint.save(
+            run.model_dir,
+            step,
+            state.variables(),
+            checkpoint.Meta(
+                config,
+                run.train.classes,
+                run.train.manifest.identity,
+                run.threads,
+            ),
+            config.runtime.keep_checkpoints,
+        )
+    except OSError as error:
+        raise command.UserError(
+            command.ExitCode.DISK,
+            f"The checkpoint of step {step} cannot be written ({error}). The"
+            " last whole one is intact: make room and give the same command.",
+        ) from error
+
+
+def _diverged(
+    model_dir: str,
+    step: int,
+    batch: pipeline.TrainBatch,
+    scalars: Mapping[str, float],
+) -> command.UserError:
+    """Keeps the batch of a step that was refused, and says what happened."""
+    folder = os.path.join(model_dir, "nan", str(step))
+    os.makedirs(folder, exist_ok=True)
+    np.savez(
+        os.path.join(folder, "batch.npz"),
+        **{name: value.numpy() for name, value in batch._asdict().items()},
+    )
+    report.write_whole(
+        os.path.join(folder, "terms.json"), json.dumps(scalars, indent=1) + "\n"
+    )
+    terms = ", ".join(f"{name} {value:.6g}" for name, value in scalars.items())
+    return command.UserError(
+        command.ExitCode.DIVERGED,
+        f"Step {step} gave a loss or gradient that is not finite ({terms}). It"
+        f" was refused: no weight has changed. Batch and terms are in {folder}."
+        " Try a lower learning_rate or a longer lr_warmup_epoch.",
+    )
+
+
+def _write_result(
+    model_dir: str, step: int, last: report.Report | None
+) -> None:
+    content = {
+        "step": step,
+        "metrics": None if last is None else dataclasses.asdict(last.metrics),
+        "alarms": [] if last is None else list(last.alarms),
+    }
+    report.write_whole(
+        os.path.join(model_dir, RESULT_NAME),
+        json.dumps(content, indent=1) + "\n",
+    )

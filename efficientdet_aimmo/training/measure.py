@@ -1,0 +1,94 @@
+"""Evaluations in the course of a run."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from efficientdet_aimmo import pictures
+from efficientdet_aimmo.data import decode, pipeline
+from efficientdet_aimmo.data import source as source_lib
+from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
+from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
+from efficientdet_aimmo.evaluation import progress, report
+from efficientdet_aimmo.model import detector as detector_lib
+from efficientdet_aimmo.training import monitor as monitor_lib
+from efficientdet_aimmo.training import state as state_lib
+from hparams import config as config_lib
+
+
+class Measurer:
+    """Measures the moving average with a detector of its own.
+
+    The detector in training is not touched, so an evaluation, finished or
+    not, leaves no trace in the run.
+
+    Attributes:
+      last: the report of the newest evaluation, None before the first.
+    """
+
+    def __init__(
+        self,
+        config: config_lib.Config,
+        val: source_lib.Source,
+        ground_truth: ground_truth_lib.GroundTruth,
+        model_dir: str,
+    ) -> None:
+        self._config = config
+        self._val = val
+        self._ground_truth = ground_truth
+        self._folder = os.path.join(model_dir, report.FOLDER)
+        self._detector = detector_lib.Detector(config)
+        self._evaluator = evaluator_lib.Evaluator(
+            self._detector, config, val.classes
+        )
+        self.last: report.Report | None = None
+
+    def measure(
+        self,
+        state: state_lib.TrainState,
+        step: int,
+        monitor: monitor_lib.Monitor,
+    ) -> None:
+        """Evaluates the state after `step` steps and reports everywhere."""
+        state.copy_weights_to(self._detector)
+        batches = pipeline.build_eval_dataset(
+            self._val.files, self._config, self._config.eval.eval_batch_size
+        )
+        found = self._evaluator.run(
+            batches, self._ground_truth, progress.Progress("evaluating")
+        )
+        self.last = report.Report(
+            step=step,
+            ground_truth=os.path.basename(self._ground_truth.source),
+            metrics=found.metrics,
+            alarms=found.alarms,
+        )
+        monitor.write(report.text(self.last))
+        report.write(self.last, self._folder)
+        monitor.show_evaluation(step, found.metrics, self._pictures(found))
+
+    def _pictures(
+        self, found: evaluator_lib.Evaluation
+    ) -> list[tuple[str, np.ndarray]]:
+        """Returns ground truth beside detections of the first images."""
+        threshold = found.metrics.overall.threshold
+        if threshold is None:  # nothing was found: show the best there is
+            threshold = self._config.nms.score_thresh
+        objects = self._ground_truth.objects()
+        records = pipeline.read_records(self._val.files, len(self._val.files))
+        drawn = []
+        for record in records.take(self._config.eval.num_pictures):
+            encoded, source_id = pipeline.parse_image(record)
+            image_id = int(tf.strings.to_number(source_id, tf.int64))
+            picture = pictures.draw_comparison(
+                decode.decode_image(encoded).numpy(),
+                objects[image_id],
+                found.detections[image_id],
+                self._val.classes,
+                threshold,
+            )
+            drawn.append((str(image_id), np.asarray(picture)))
+        return drawn

@@ -1,0 +1,245 @@
+"""From settings to a run: everything that can be checked before it begins."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from efficientdet_aimmo import checkpoint, devices
+from efficientdet_aimmo.data import source as source_lib
+from efficientdet_aimmo.evaluation import evaluator, saved
+from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
+from efficientdet_aimmo.training import loop
+from efficientdet_aimmo.training import model_dir as model_dir_lib
+from efficientdet_aimmo.training import schedule as schedule_lib
+from hparams import config as config_lib
+from hparams import presets, serialize
+from tfrecord_tools import command
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is asked for, beside the configuration.
+
+    Attributes:
+      mode: train or train_and_eval.
+      model_name: the preset, for the table of what differs from it.
+      model_dir: the run's folder.
+      train_file_pattern: glob of the training records.
+      val_file_pattern: glob of the validation records, or None.
+      val_json_file: their COCO ground truth; None for the one beside them.
+      ckpt: a model_dir or checkpoint to begin with, or None.
+      num_examples_per_epoch: images as the user counts them, or None.
+      environment: the process's environment variables.
+    """
+
+    mode: str
+    model_name: str
+    model_dir: str
+    train_file_pattern: str
+    val_file_pattern: str | None
+    val_json_file: str | None
+    ckpt: str | None
+    num_examples_per_epoch: int | None
+    environment: Mapping[str, str]
+
+
+def _usage(message: str) -> command.UserError:
+    return command.UserError(command.ExitCode.USAGE, message)
+
+
+def start(
+    config: config_lib.Config,
+    label_names: tuple[str, ...] | None,
+    options: Options,
+) -> None:
+    """Checks everything, prints what is in force, and trains.
+
+    Args:
+      config: as the user gave it; what follows from the data is filled in.
+      label_names: class names that the user's label_map gives, or None.
+      options: the rest.
+
+    Raises:
+      UserError: whatever does not fit; nothing was trained then.
+    """
+    threads = _set_threads(config.runtime, options.environment)
+    devices.check_gpus(
+        devices.system_gpus("/"),
+        options.environment.get("CUDA_VISIBLE_DEVICES"),
+        len(tf.config.list_physical_devices("GPU")),
+    )
+    train, val = _open_sources(options)
+    config = fill_from_data(config, label_names, train)
+    _check_batch(config, train)
+    with model_dir_lib.in_use(options.model_dir):
+        changes = model_dir_lib.check_config(options.model_dir, config)
+        model_dir_lib.check_data(options.model_dir, train.manifest)
+        truth = None if val is None else _open_truth(val, options)
+        for source in (train, val):
+            if source is not None:
+                source_lib.check_records(source)
+        warm_start = None
+        if options.ckpt is not None:
+            warm_start = checkpoint.read_weights(options.ckpt)
+        print(_describe(config, options, train, val), flush=True)
+        for change in changes:
+            print(f"Changed since the last run: {change}", flush=True)
+        model_dir_lib.save_config(options.model_dir, config, train.manifest)
+        loop.train(
+            config,
+            loop.Run(
+                model_dir=options.model_dir,
+                train=train,
+                val=val,
+                ground_truth=truth,
+                warm_start=warm_start,
+                threads=threads,
+            ),
+        )
+
+
+def _set_threads(
+    runtime: config_lib.Runtime, environment: Mapping[str, str]
+) -> str:
+    """Sets TensorFlow's threads; returns what equal bits depend on."""
+    tf.config.threading.set_intra_op_parallelism_threads(runtime.num_threads)
+    tf.config.threading.set_inter_op_parallelism_threads(runtime.num_threads)
+    threads = runtime.num_threads or os.cpu_count()
+    one_dnn = environment.get("TF_ENABLE_ONEDNN_OPTS", "1")
+    return f"{threads} CPU threads, oneDNN {'off' if one_dnn == '0' else 'on'}"
+
+
+def _open_sources(
+    options: Options,
+) -> tuple[source_lib.Source, source_lib.Source | None]:
+    train = source_lib.open_source(
+        options.train_file_pattern, "train_file_pattern"
+    )
+    val = None
+    if options.mode == "train_and_eval":
+        if options.val_file_pattern is None:
+            raise _usage(
+                "--mode=train_and_eval needs --val_file_pattern, as"
+                " OUT/val*.tfrecord. To train without measuring, use"
+                " --mode=train."
+            )
+        val = source_lib.open_source(
+            options.val_file_pattern, "val_file_pattern"
+        )
+    source_lib.check_pair(train, val)
+    counted = options.num_examples_per_epoch
+    if counted is not None and counted != train.counts.images:
+        print(
+            f"warning: --num_examples_per_epoch={counted}, the records have"
+            f" {train.counts.images} images. An epoch is"
+            f" {train.counts.images} images.",
+            flush=True,
+        )
+    return train, val
+
+
+def _open_truth(
+    val: source_lib.Source, options: Options
+) -> ground_truth_lib.GroundTruth:
+    path = saved.ground_truth_path(val, options.val_json_file)
+    truth = ground_truth_lib.load(path)
+    evaluator.check_classes(val.classes, truth)
+    return truth
+
+
+def fill_from_data(
+    config: config_lib.Config,
+    label_names: tuple[str, ...] | None,
+    train: source_lib.Source,
+) -> config_lib.Config:
+    """Returns the configuration with what follows from the data set.
+
+    Raises:
+      UserError: a value that was given is not that of the data set.
+    """
+    names = train.classes
+    listed = ", ".join(names)
+    if label_names is not None and label_names != names:
+        raise _usage(
+            f"label_map gives the classes {', '.join(label_names)}; the records"
+            f" were written with {listed}. Names and order must be the same;"
+            " label_map may be left out."
+        )
+    given = config.model.num_classes
+    if given not in (0, len(names)):
+        raise _usage(
+            f"num_classes is {given}, the records have {len(names)} classes:"
+            f" {listed}. Background is not counted here. num_classes may be"
+            " left out: it follows from the records."
+        )
+    most = train.counts.max_boxes_per_image
+    boxes = config.data.max_instances_per_image
+    if boxes not in (0, most):
+        raise _usage(
+            f"max_instances_per_image is {boxes}, the records have up to {most}"
+            " objects in an image. It may be left out: no object is dropped."
+        )
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, num_classes=len(names)),
+        data=dataclasses.replace(config.data, max_instances_per_image=most),
+    )
+
+
+def _check_batch(config: config_lib.Config, train: source_lib.Source) -> None:
+    batch = config.train.train_batch_size
+    if batch > train.counts.images:
+        raise _usage(
+            f"--train_batch_size={batch} is more than the"
+            f" {train.counts.images} training images. Expected at most"
+            f" {train.counts.images}."
+        )
+
+
+def _describe(
+    config: config_lib.Config,
+    options: Options,
+    train: source_lib.Source,
+    val: source_lib.Source | None,
+) -> str:
+    """Returns the table of the start: settings, data, rates, device."""
+    course = schedule_lib.Course(
+        train.counts.images,
+        config.train.train_batch_size,
+        config.train.num_epochs,
+    )
+    schedule = schedule_lib.Schedule(config.optimizer, course)
+    rates = config.optimizer
+    rule = "as given"
+    if rates.learning_rate_batch:
+        rule = (
+            f"x {course.batch_size} images per step /"
+            f" {rates.learning_rate_batch} (learning_rate_batch)"
+        )
+    lines = [
+        f"Settings (* differs from the preset {options.model_name}):",
+        serialize.describe(config, presets.get_config(options.model_name)),
+        "",
+        f"learning_rate   given {rates.learning_rate:g}, {rule}, in force"
+        f" {schedule.peak:g}",
+        f"lr_warmup_init  given {rates.lr_warmup_init:g}, {rule}, in force"
+        f" {schedule.start:g}",
+        f"warm-up         {schedule.warmup_steps:g} of {course.num_steps} steps"
+        f" ({course.steps_per_epoch:g} per epoch)",
+    ]
+    for source in (train, val):
+        if source is not None:
+            objects = ", ".join(
+                f"{name} {count}"
+                for name, count in source.counts.objects.items()
+            )
+            lines.append(
+                f"{source.split:<15} {source.counts.images} images; objects:"
+                f" {objects}"
+            )
+    lines.append(f"device          {devices.describe()}")
+    return "\n".join(lines)

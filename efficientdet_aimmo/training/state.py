@@ -1,0 +1,94 @@
+"""Everything that a step changes: what a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from efficientdet_aimmo import checkpoint
+from efficientdet_aimmo.model import detector as detector_lib
+from hparams import config as config_lib
+
+
+def variable_name(variable: tf.Variable) -> str:
+    """Returns a variable's name in checkpoints."""
+    return variable.name.removesuffix(":0")
+
+
+def _make_optimizer(
+    config: config_lib.Optimizer,
+) -> tf.keras.optimizers.legacy.Optimizer:
+    """Returns the update rule; its rate is set before every step.
+
+    Keras's legacy optimizers update a variable in one kernel. The newer ones
+    take about fifteen operations for it, which triples the time to the first
+    step and slows every one.
+    """
+    if config.optimizer == "adam":
+        return tf.keras.optimizers.legacy.Adam(
+            0.0, config.adam_beta_1, config.adam_beta_2, config.adam_epsilon
+        )
+    return tf.keras.optimizers.legacy.SGD(0.0, config.momentum)
+
+
+class TrainState:
+    """Detector, optimizer, moving average and step.
+
+    Attributes:
+      detector: the network being trained.
+      optimizer: its state is built.
+      averages: one per detector variable, batch-norm statistics included;
+        empty if there is no moving average.
+      step: int64, steps done.
+    """
+
+    def __init__(self, config: config_lib.Config) -> None:
+        self.detector = detector_lib.Detector(config)
+        self.trainable = [v for v in self.detector.all_variables if v.trainable]
+        self.optimizer = _make_optimizer(config.optimizer)
+        # Making slots otherwise happens in the first step, after a restore.
+        self.optimizer._create_all_weights(self.trainable)
+        self.step = tf.Variable(0, dtype=tf.int64, name="step", trainable=False)
+        self.averages: list[tf.Variable] = []
+        if config.optimizer.moving_average_decay > 0.0:
+            self.averages = [
+                tf.Variable(
+                    v,
+                    trainable=False,
+                    name=variable_name(v) + checkpoint.AVERAGE_SUFFIX,
+                )
+                for v in self.detector.all_variables
+            ]
+
+    def variables(self) -> dict[str, tf.Variable]:
+        """Returns all variables by their names in a checkpoint."""
+        named = {
+            variable_name(v): v
+            for v in [*self.detector.all_variables, *self.averages, self.step]
+        }
+        for i, variable in enumerate(self.optimizer.variables()):
+            named[f"optimizer/{i:04}/{variable_name(variable)}"] = variable
+        return named
+
+    def copy_weights_to(self, other: detector_lib.Detector) -> None:
+        """Gives another detector the average, or the weights without one."""
+        values = self.averages or self.detector.all_variables
+        for target, value in zip(other.all_variables, values, strict=True):
+            target.assign(value)
+
+    def warm_start(self, values: Mapping[str, np.ndarray]) -> None:
+        """Takes weights, and starts the moving average from them.
+
+        Args:
+          values: one array for every detector variable, by name.
+
+        Raises:
+          UserError: they are of another network.
+        """
+        checkpoint.assign(self.detector.all_variables, values)
+        for average, variable in zip(
+            self.averages, self.detector.all_variables, strict=False
+        ):
+            average.assign(variable)
