@@ -37,11 +37,11 @@ def test_best_threshold_beats_every_other(seed: int) -> None:
 
 
 def test_equal_scores_are_taken_together() -> None:
-    # Taken one by one, the first alone would have F1 1.
-    matches = _matches([0.5, 0.5, 0.5], [1, 0, 0], 1)
-    best = metrics.best_threshold(matches)
-    assert best == 0.5
-    assert metrics.counts_at(matches, best).false_positives == 2
+    # Of the four at 0.5, the right one alone would make F1 1. All four make it
+    # 4/7, none of them 2/3.
+    matches = _matches([0.8, 0.5, 0.5, 0.5, 0.5], [1, 1, 0, 0, 0], 2)
+    assert metrics.best_threshold(matches) == 0.8
+    assert metrics.counts_at(matches, 0.5).false_positives == 3
 
 
 def test_no_threshold_where_nothing_matches() -> None:
