@@ -56,7 +56,7 @@ def encode(boxes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
 
 
 def decode(codes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
-    """Returns the boxes [..., 4] that codes [..., 4] mean at anchors [..., 4]."""
+    """Returns boxes [..., 4] that codes [..., 4] mean at anchors [..., 4]."""
     anchor_centre, anchor_sides = _centres(anchors)
     centre = codes[..., :2] * anchor_sides + anchor_centre
     half = tf.exp(codes[..., 2:]) * anchor_sides / 2

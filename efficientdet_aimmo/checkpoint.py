@@ -201,7 +201,7 @@ def open_checkpoint(path: str) -> Checkpoint:
 
 
 def latest(model_dir: str) -> tuple[Checkpoint | None, list[str]]:
-    """Returns the newest whole checkpoint, and what is wrong with newer ones."""
+    """Returns the newest whole checkpoint, and the faults of newer ones."""
     faults = []
     for step in reversed(_steps(model_dir)):
         path = os.path.join(model_dir, _FOLDER, f"step-{step:08}")
@@ -231,7 +231,8 @@ def restore(
         if variable.shape != values[name].shape:
             raise CheckpointError(
                 f"{checkpoint.path} does not fit: {name!r} has shape"
-                f" {values[name].shape}, the model's is {tuple(variable.shape)}."
+                f" {values[name].shape}, the model's is"
+                f" {tuple(variable.shape)}."
             )
         variable.assign(values[name])
 

@@ -52,7 +52,7 @@ def draw_placement(
 def mirror(
     image: tf.Tensor, boxes: tf.Tensor, is_mirrored: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns image [H, W, 3] and boxes [N, 4], left and right swapped or not."""
+    """Returns image [H, W, 3] and boxes [N, 4], mirrored or as they are."""
     width = float(image.shape[1])
     y_min, x_min, y_max, x_max = tf.unstack(boxes, axis=1)
     swapped = tf.stack([y_min, width - x_max, y_max, width - x_min], axis=1)

@@ -1,4 +1,4 @@
-"""A split's record files, checked against their manifest before the first step."""
+"""A split's record files, checked against their manifest before use."""
 
 from __future__ import annotations
 
@@ -219,8 +219,8 @@ def check_records(source: Source) -> None:
     if most != source.counts.max_boxes_per_image:
         raise _data_error(
             f"The records of split {source.split!r} have up to {most} boxes,"
-            f" the manifest says {source.counts.max_boxes_per_image}. Convert again"
-            " with --overwrite."
+            f" the manifest says {source.counts.max_boxes_per_image}. Convert"
+            " again with --overwrite."
         )
 
 

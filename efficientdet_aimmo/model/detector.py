@@ -9,7 +9,13 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from efficientdet_aimmo import anchors
-from efficientdet_aimmo.model import bifpn, efficientnet, heads, layers
+from efficientdet_aimmo.model import (
+    activations,
+    bifpn,
+    efficientnet,
+    heads,
+    layers,
+)
 from hparams import config as config_lib
 
 # Every anchor starts at this probability (Lin et al. 2017, section 4.1).
@@ -49,7 +55,7 @@ class Detector(tf.Module):
         self._min_level = levels.min_level
         self._num_levels = levels.max_level - levels.min_level + 1
         make = layers.VariableMaker(config.train.seed)
-        activation = layers.ACTIVATIONS[model.act_type]
+        activation = activations.ACTIVATIONS[model.act_type]
         norm = functools.partial(
             layers.BatchNorm,
             momentum=model.batch_norm_momentum,

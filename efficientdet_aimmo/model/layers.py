@@ -148,14 +148,6 @@ def constant(value: float) -> Callable[..., np.ndarray]:
     return lambda _, shape: np.full(shape, value)
 
 
-ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
-    "swish": tf.nn.silu,
-    "relu": tf.nn.relu,
-    "relu6": tf.nn.relu6,
-    "hswish": lambda x: x * tf.nn.relu6(x + 3.0) / 6.0,
-}
-
-
 class Conv2D(tf.Module):
     """Convolution with 'SAME' padding."""
 

@@ -1,0 +1,66 @@
+"""Activation functions by their official names."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import tensorflow as tf
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _swish_gradient(features: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    gate = tf.sigmoid(features)
+    return upstream * gate * (1.0 + features * (1.0 - gate))
+
+
+@tf.custom_gradient
+def _swish_on_cpu(
+    features: tf.Tensor,
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Swish that keeps only its input and whose gradient is one pass.
+
+    As separate operations the gradient takes five passes over memory; compiled
+    just for itself it took a quarter of the time on a [4, 128, 128, 96] tensor.
+    """
+    return features * tf.sigmoid(features), lambda upstream: _swish_gradient(
+        features, upstream
+    )
+
+
+def swish(features: tf.Tensor) -> tf.Tensor:
+    """Returns x * sigmoid(x) (Ramachandran et al. 2017)."""
+    if tf.config.list_logical_devices("GPU"):
+        return tf.nn.silu(features)
+    return _swish_on_cpu(features)
+
+
+ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "swish": swish,
+    "relu": tf.nn.relu,
+    "relu6": tf.nn.relu6,
+    "hswish": lambda x: x * tf.nn.relu6(x + 3.0) / 6.0,
+}
+
+
+@contextlib.contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def compile_quietly() -> None:
+    """Compiles a first gradient, and drops what XLA says once per process.
+
+    Its notice ignores TensorFlow's log level.
+    """
+    with _standard_error_closed():
+        _swish_gradient(tf.zeros([1]), tf.zeros([1]))
