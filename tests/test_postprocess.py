@@ -207,6 +207,21 @@ def test_only_the_best_candidates_enter() -> None:
     assert every.count[0] == 6
 
 
+def test_candidates_are_the_best_pairs_of_anchor_and_class() -> None:
+    draw = np.random.default_rng(4)
+    scores = draw.uniform(0.1, 0.9, (50, 3))
+    corners = np.arange(50.0)[:, None] * [10.0, 10.0]
+    boxes = np.concatenate([corners, corners + 9.0], axis=-1)
+    found = _at(boxes, scores, config.Nms(max_nms_inputs=20))
+    assert found.count[0] == 20
+    best = np.argsort(-scores, axis=None)[:20]
+    np.testing.assert_allclose(
+        found.scores[0, :20], scores.ravel()[best], atol=1e-5
+    )
+    np.testing.assert_array_equal(found.classes[0, :20], best % 3)
+    np.testing.assert_allclose(found.boxes[0, :20], boxes[best // 3], atol=1e-4)
+
+
 def test_at_most_max_output_size_over_all_classes() -> None:
     boxes = [[20.0 * i, 0, 20.0 * i + 10, 10] for i in range(4)]
     scores = [[0.9, 0.8], [0.7, 0.85], [0.2, 0.3], [0.1, 0.1]]
