@@ -192,10 +192,10 @@ def commit(
         names = _names(manifest)
         for path in [written, *(partial / name for name in names)]:
             _flush(path)
-        # The old manifest goes first: without it nothing is a data set.
-        (folder / schema.MANIFEST_NAME).unlink(missing_ok=True)
         # From here on the names in it are known to be ours.
         os.replace(written, partial / schema.MANIFEST_NAME)
+        # The old manifest goes first: without it nothing is a data set.
+        (folder / schema.MANIFEST_NAME).unlink(missing_ok=True)
         for name in _own_names(folder):
             (folder / name).unlink()
         for name in [*names, schema.MANIFEST_NAME]:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import pathlib
 import shutil
+from typing import Any
 
 import made_dataset
 import pytest
@@ -145,26 +146,58 @@ class _KilledError(Exception):
     """Stands for the end of the process."""
 
 
-def test_killed_while_renaming(
-    dataset: made_dataset.Dataset, monkeypatch: pytest.MonkeyPatch
+def _convert_until(
+    dataset: made_dataset.Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    operation: str,
+    name: str,
+    *flags: str,
 ) -> None:
-    rename = os.replace
+    """Converts, and ends before an operation touches a name in the output."""
+    call = getattr(owner, operation)
 
-    def stop_at_truth(source: pathlib.Path, target: pathlib.Path) -> None:
-        if target == dataset.output / "train.json":
+    def stop(*paths: pathlib.Path, **options: bool) -> None:
+        if paths[-1] == dataset.output / name:
             raise _KilledError
-        rename(source, target)
+        call(*paths, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", stop_at_truth)
+        patch.setattr(owner, operation, stop)
         # A killed process does not tidy up either.
         patch.setattr(shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(_KilledError):
-            dataset.convert("--num_shards=2")
+            dataset.convert(*flags)
+
+
+def test_killed_while_renaming(
+    dataset: made_dataset.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _convert_until(
+        dataset, monkeypatch, os, "replace", "train.json", "--num_shards=2"
+    )
     assert "train-00000-of-00002.tfrecord" in dataset.final_names()
     assert "dataset.json" not in dataset.final_names()
     # The names left behind are known as ours: no --overwrite is needed.
     assert dataset.convert("--num_shards=1") == 0
+    assert dataset.final_names() == [
+        "dataset.json",
+        "train-00000-of-00001.tfrecord",
+        "train.json",
+    ]
+
+
+def test_killed_while_overwriting(
+    dataset: made_dataset.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert dataset.convert("--num_shards=2") == 0
+    flags = ("--num_shards=1", "--overwrite")
+    old = "train-00001-of-00002.tfrecord"
+    _convert_until(dataset, monkeypatch, pathlib.Path, "unlink", old, *flags)
+    # Half of the old shards must not pass for a data set.
+    assert old in dataset.final_names()
+    assert "dataset.json" not in dataset.final_names()
+    assert dataset.convert(*flags) == 0
     assert dataset.final_names() == [
         "dataset.json",
         "train-00000-of-00001.tfrecord",
