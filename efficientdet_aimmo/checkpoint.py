@@ -14,23 +14,21 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from efficientdet_aimmo.model import detector as detector_lib
 from hparams import config as config_lib
 from hparams import serialize
-from tfrecord_tools import command
 
 # The suffix under which official checkpoints keep a moving average too.
 AVERAGE_SUFFIX = "/ExponentialMovingAverage"
 
 _FOLDER = "checkpoints"
 _BUNDLE = "variables"
-_META = "meta.json"
+META = "meta.json"
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -145,9 +143,9 @@ def save(
         name: _digest(os.path.join(beside, name))
         for name in sorted(os.listdir(beside))
     }
-    with open(os.path.join(beside, _META), "w", encoding="utf-8") as file:
+    with open(os.path.join(beside, META), "w", encoding="utf-8") as file:
         json.dump({"step": step, "files": files, **_meta_json(meta)}, file)
-    for name in [*files, _META]:
+    for name in [*files, META]:
         _flush(os.path.join(beside, name))
     _flush(beside)
     shutil.rmtree(final, ignore_errors=True)
@@ -174,7 +172,7 @@ def open_checkpoint(path: str) -> Checkpoint:
       CheckpointError: the folder is no checkpoint, or its content is damaged.
     """
     try:
-        with open(os.path.join(path, _META), encoding="utf-8") as file:
+        with open(os.path.join(path, META), encoding="utf-8") as file:
             content = json.load(file)
         for name, expected in content["files"].items():
             if _digest(os.path.join(path, name)) != expected:
@@ -235,95 +233,3 @@ def restore(
                 f" {tuple(variable.shape)}."
             )
         variable.assign(values[name])
-
-
-def read_weights(path: str) -> dict[str, np.ndarray]:
-    """Returns the weights of a checkpoint, or of the newest of a model_dir.
-
-    Raises:
-      UserError: there is no whole checkpoint.
-    """
-    is_checkpoint = os.path.exists(os.path.join(path, _META))
-    return find(path, path if is_checkpoint else None).weights()
-
-
-def assign(
-    variables: Iterable[tf.Variable], values: Mapping[str, np.ndarray]
-) -> None:
-    """Gives a detector's variables the weights of a checkpoint.
-
-    Raises:
-      UserError: a variable is missing or has another shape.
-    """
-    pairs = [(v, v.name.removesuffix(":0")) for v in variables]
-    for variable, name in pairs:
-        found = values[name].shape if name in values else "missing"
-        if found != tuple(variable.shape):
-            raise command.UserError(
-                command.ExitCode.DATA,
-                f"The checkpoint does not fit this network: {name!r} is"
-                f" {found}, expected {tuple(variable.shape)}. Give the"
-                " --model_name and classes that it was trained with.",
-            )
-    for variable, name in pairs:
-        variable.assign(values[name])
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadedModel:
-    """A detector with the weights of a checkpoint, ready to detect.
-
-    Attributes:
-      detector: its moving average where the run kept one.
-      config: the run's configuration.
-      class_names: class 0 first.
-      step: steps done.
-    """
-
-    detector: detector_lib.Detector
-    config: config_lib.Config
-    class_names: tuple[str, ...]
-    step: int
-
-
-def find(model_dir: str, path: str | None) -> Checkpoint:
-    """Returns a checkpoint by its folder, or the newest whole one.
-
-    Raises:
-      UserError: there is none, or the one named is damaged.
-    """
-    try:
-        if path is not None:
-            return open_checkpoint(path)
-    except CheckpointError as error:
-        raise command.UserError(command.ExitCode.DATA, str(error)) from error
-    newest, faults = latest(model_dir)
-    if newest is None:
-        found = " ".join(faults) or "No checkpoint was found."
-        raise command.UserError(
-            command.ExitCode.DATA,
-            f"{model_dir} has no whole checkpoint. {found} Expected a folder"
-            " that efficientdet_aimmo.train wrote.",
-        )
-    return newest
-
-
-def load_detector(model_dir: str, path: str | None) -> LoadedModel:
-    """Returns the detector of a checkpoint.
-
-    Args:
-      model_dir: what training wrote.
-      path: a checkpoint's folder; the newest of model_dir if None.
-
-    Raises:
-      UserError: there is no whole checkpoint.
-    """
-    checkpoint = find(model_dir, path)
-    detector = detector_lib.Detector(checkpoint.meta.config)
-    assign(detector.all_variables, checkpoint.weights())
-    return LoadedModel(
-        detector,
-        checkpoint.meta.config,
-        checkpoint.meta.classes,
-        checkpoint.step,
-    )

@@ -140,7 +140,7 @@ class Runtime(leaf.Section):
 
     save_checkpoints_steps: int = leaf.leaf(
         1000,
-        "Steps between checkpoints; epochs' ends have one too.",
+        "Steps between checkpoints; every evaluation has one before it.",
         at_least=1,
     )
     keep_checkpoints: int = leaf.leaf(3, "Checkpoints kept.", at_least=1)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from efficientdet_aimmo import anchors as anchors_lib
-from efficientdet_aimmo import checkpoint
+from efficientdet_aimmo import weights
 from efficientdet_aimmo.model import detector as detector_lib
 from hparams import config
 from tfrecord_tools import command, convert
@@ -94,7 +94,7 @@ def put_in_place_of_checkpoints(
             step=7,
         )
 
-    monkeypatch.setattr(checkpoint, "load_detector", load, raising=False)
+    monkeypatch.setattr(weights, "load_detector", load)
     return calls
 
 

@@ -18,11 +18,12 @@ SHARED_TOOLS = {"tfrecord_tools.schema", "tfrecord_tools.command"}
 
 # Parts of the detector, lowest first. A part imports only lower ones and
 # itself; training alone imports a part of its own level, evaluation. Both of
-# these read checkpoints, so checkpoint stands below them.
+# these read checkpoints, so checkpoint and weights stand below them.
 LEVELS: tuple[set[str], ...] = (
     {"boxes", "anchors", "devices"},
     {"data", "model", "losses", "postprocess", "pictures"},
     {"checkpoint"},
+    {"weights"},
     {"training", "evaluation", "export"},
     {
         "hparams_file",

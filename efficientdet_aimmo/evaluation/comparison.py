@@ -6,7 +6,7 @@ import itertools
 import os
 import pathlib
 
-from efficientdet_aimmo import checkpoint, pictures
+from efficientdet_aimmo import pictures, weights
 from efficientdet_aimmo.data import decode, pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
@@ -46,7 +46,7 @@ def show(
     truth = ground_truth_lib.load(
         saved.ground_truth_path(source, val_json_file)
     )
-    model = checkpoint.load_detector(model_dir, checkpoint_path)
+    model = weights.load_detector(model_dir, checkpoint_path)
     threshold = saved.drawing_threshold(model_dir, min_score)
     evaluator_lib.check_classes(model.class_names, truth)
     evaluator = evaluator_lib.Evaluator(

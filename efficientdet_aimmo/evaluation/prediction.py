@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from efficientdet_aimmo import checkpoint, pictures
+from efficientdet_aimmo import pictures, weights
 from efficientdet_aimmo.data import decode, open_image
 from efficientdet_aimmo.evaluation import coco, saved
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
@@ -120,7 +120,7 @@ def _named(
 def _detect_all(
     root: pathlib.Path,
     names: Sequence[str],
-    model: checkpoint.LoadedModel,
+    model: weights.LoadedModel,
     threshold: float,
     picture_dir: pathlib.Path,
 ) -> tuple[list[dict[str, Any]], list[str]]:
@@ -174,7 +174,7 @@ def predict(
     results_path = os.path.join(output_dir, RESULTS)
     refuse_existing(results_path, overwrite)
     root, names = find_images(image, output_dir)
-    model = checkpoint.load_detector(model_dir, checkpoint_path)
+    model = weights.load_detector(model_dir, checkpoint_path)
     threshold = saved.drawing_threshold(model_dir, min_score)
     picture_dir = pathlib.Path(output_dir, _PICTURES)
     rows, faults = _detect_all(root, names, model, threshold, picture_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from efficientdet_aimmo import checkpoint
+from efficientdet_aimmo import weights
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
@@ -46,7 +46,7 @@ def evaluate(
     source_lib.check_records(source)
     path = ground_truth_path(source, val_json_file)
     truth = ground_truth_lib.load(path)
-    model = checkpoint.load_detector(model_dir, checkpoint_path)
+    model = weights.load_detector(model_dir, checkpoint_path)
     evaluator = evaluator_lib.Evaluator(
         model.detector, model.config, model.class_names
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -20,6 +21,7 @@ from hparams import config as config_lib
 
 # Every anchor starts at this probability (Lin et al. 2017, section 4.1).
 _PRIOR = 0.01
+_BACKBONE_LEVELS = 5
 
 
 class Outputs(NamedTuple):
@@ -40,10 +42,12 @@ class Detector(tf.Module):
     """The network, with the variable names of the official one.
 
     Attributes:
+      num_classes: background not counted.
       all_variables: weights and moving statistics in the official order.
     """
 
     def __init__(self, config: config_lib.Config) -> None:
+        """Makes the variables, drawn from the configuration's seed."""
         super().__init__()
         model, levels = config.model, config.anchors
         if model.num_classes == 0:
@@ -65,53 +69,24 @@ class Detector(tf.Module):
             make, model.backbone_name, norm, activation
         )
         channels = self._backbone.channels[levels.min_level - 1 :]
-        self._coarser = []
-        for level in range(6, levels.max_level + 1):
-            make.start_group()
-            self._coarser.append(
-                bifpn.Resample(
-                    make,
-                    f"resample_p{level}",
-                    channels[-1],
-                    model.fpn_num_filters,
-                    norm,
-                )
+        self._coarser = _coarser_levels(make, config, channels[-1], norm)
+        channels += [model.fpn_num_filters] * len(self._coarser)
+        make.start_group()
+        self._cells = [
+            bifpn.Cell(
+                make,
+                f"fpn_cells/cell_{i}",
+                [model.fpn_num_filters] * self._num_levels if i else channels,
+                model.fpn_num_filters,
+                model.fpn_weight_method,
+                norm,
+                activation,
             )
-            channels.append(model.fpn_num_filters)
-        make.start_group()
-        self._cells = []
-        for i in range(model.fpn_cell_repeats):
-            self._cells.append(
-                bifpn.Cell(
-                    make,
-                    f"fpn_cells/cell_{i}",
-                    channels,
-                    model.fpn_num_filters,
-                    model.fpn_weight_method,
-                    norm,
-                    activation,
-                )
-            )
-            channels = [model.fpn_num_filters] * self._num_levels
-        head = functools.partial(
-            heads.Head,
-            make,
-            filters=model.fpn_num_filters,
-            repeats=model.box_class_repeats,
-            levels=range(levels.min_level, levels.max_level + 1),
-            survival_prob=model.survival_prob,
-            norm=norm,
-            activation=activation,
+            for i in range(model.fpn_cell_repeats)
+        ]
+        self._class_head, self._box_head = _make_heads(
+            make, config, norm, activation
         )
-        per_cell = anchors.anchors_per_cell(levels)
-        make.start_group()
-        self._class_head = head(
-            "class",
-            num_outputs=per_cell * model.num_classes,
-            final_bias=-math.log((1 - _PRIOR) / _PRIOR),
-        )
-        make.start_group()
-        self._box_head = head("box", num_outputs=per_cell * 4, final_bias=0.0)
         self.all_variables = make.ordered()
 
     def features(self, images: tf.Tensor, run: layers.ForwardPass) -> Features:
@@ -165,3 +140,50 @@ class Detector(tf.Module):
         for update in run.updates:
             update.store()
         return outputs
+
+
+def _coarser_levels(
+    make: layers.VariableMaker,
+    config: config_lib.Config,
+    channels: int,
+    norm: functools.partial[layers.BatchNorm],
+) -> list[bifpn.Resample]:
+    """Returns what makes level 6 of the backbone's last, and so on."""
+    resamples = []
+    filters = config.model.fpn_num_filters
+    for level in range(_BACKBONE_LEVELS + 1, config.anchors.max_level + 1):
+        make.start_group()
+        resamples.append(
+            bifpn.Resample(make, f"resample_p{level}", channels, filters, norm)
+        )
+        channels = filters
+    return resamples
+
+
+def _make_heads(
+    make: layers.VariableMaker,
+    config: config_lib.Config,
+    norm: functools.partial[layers.BatchNorm],
+    activation: Callable[[tf.Tensor], tf.Tensor],
+) -> tuple[heads.Head, heads.Head]:
+    """Returns the class head and the box head."""
+    model, levels = config.model, config.anchors
+    head = functools.partial(
+        heads.Head,
+        make,
+        filters=model.fpn_num_filters,
+        repeats=model.box_class_repeats,
+        levels=range(levels.min_level, levels.max_level + 1),
+        survival_prob=model.survival_prob,
+        norm=norm,
+        activation=activation,
+    )
+    per_cell = anchors.anchors_per_cell(levels)
+    make.start_group()
+    class_head = head(
+        "class",
+        num_outputs=per_cell * model.num_classes,
+        final_bias=-math.log((1 - _PRIOR) / _PRIOR),
+    )
+    make.start_group()
+    return class_head, head("box", num_outputs=per_cell * 4, final_bias=0.0)

@@ -107,14 +107,7 @@ def train(config: config_lib.Config, run: Run) -> None:
             start_step=start,
         )
     )
-    eval_steps = {
-        course.end_of_epoch(epoch)
-        for epoch in range(1, course.num_epochs + 1)
-        if epoch % config.eval.map_freq == 0 or epoch == course.num_epochs
-    }
-    save_steps = {
-        course.end_of_epoch(epoch) for epoch in range(1, course.num_epochs + 1)
-    }
+    save_steps, eval_steps = _milestones(config, course)
 
     # Step by step. A step's checkpoint comes before its evaluation, so that a
     # run killed in the evaluation does it again and loses nothing.
@@ -124,13 +117,9 @@ def train(config: config_lib.Config, run: Run) -> None:
         if step == course.num_steps:
             break
         if stop.is_set:
-            _save(config, run, state, step)
             monitor.close()
-            raise command.UserError(
-                command.ExitCode.STOPPED,
-                f"Stopped on request after step {step}, which is saved. The"
-                " same command goes on.",
-            )
+            _save(config, run, state, step)
+            raise _stopped(step)
         monitor.begin_step()
         batch = next(batches)
         result = train_step(batch)
@@ -141,14 +130,31 @@ def train(config: config_lib.Config, run: Run) -> None:
             monitor.close()
             raise _diverged(run.model_dir, step, batch, scalars)
         monitor.end_step(step + 1, scalars)
-        is_due = (step + 1) % config.runtime.save_checkpoints_steps == 0
-        if is_due or step + 1 in save_steps:
+        if step + 1 in save_steps:
             _save(config, run, state, step + 1)
 
     # The end.
     monitor.close()
     last = None if measurer is None else measurer.last
     _write_result(run.model_dir, course.num_steps, last)
+
+
+def _milestones(
+    config: config_lib.Config, course: schedule_lib.Course
+) -> tuple[set[int], set[int]]:
+    """Returns the steps after which to save, and to measure."""
+    ends = {
+        epoch: course.end_of_epoch(epoch)
+        for epoch in range(1, course.num_epochs + 1)
+    }
+    every = config.runtime.save_checkpoints_steps
+    saved = set(range(every, course.num_steps, every))
+    measured = {
+        step
+        for epoch, step in ends.items()
+        if epoch % config.eval.map_freq == 0 or epoch == course.num_epochs
+    }
+    return saved | measured, measured
 
 
 def _resume(state: state_lib.TrainState, run: Run) -> int:
@@ -194,6 +200,14 @@ def _save(
             f"The checkpoint of step {step} cannot be written ({error}). The"
             " last whole one is intact: make room and give the same command.",
         ) from error
+
+
+def _stopped(step: int) -> command.UserError:
+    return command.UserError(
+        command.ExitCode.STOPPED,
+        f"Stopped on request after step {step}, which is saved. The same"
+        " command goes on.",
+    )
 
 
 def _diverged(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from efficientdet_aimmo import checkpoint, devices
+from efficientdet_aimmo import devices, weights
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import evaluator, saved
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
@@ -84,7 +84,7 @@ def start(
                 source_lib.check_records(source)
         warm_start = None
         if options.ckpt is not None:
-            warm_start = checkpoint.read_weights(options.ckpt)
+            warm_start = weights.read_weights(options.ckpt)
         print(_describe(config, options, train, val), flush=True)
         for change in changes:
             print(f"Changed since the last run: {change}", flush=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from efficientdet_aimmo import checkpoint
+from efficientdet_aimmo import checkpoint, weights
 from efficientdet_aimmo.model import detector as detector_lib
 from hparams import config as config_lib
 
@@ -87,7 +87,7 @@ class TrainState:
         Raises:
           UserError: they are of another network.
         """
-        checkpoint.assign(self.detector.all_variables, values)
+        weights.assign(self.detector.all_variables, values)
         for average, variable in zip(
             self.averages, self.detector.all_variables, strict=False
         ):
