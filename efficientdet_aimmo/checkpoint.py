@@ -200,7 +200,7 @@ def open_checkpoint(path: str) -> Checkpoint:
 
 def latest(model_dir: str) -> tuple[Checkpoint | None, list[str]]:
     """Returns the newest whole checkpoint, and the faults of newer ones."""
-    faults = []
+    faults: list[str] = []
     for step in reversed(_steps(model_dir)):
         path = os.path.join(model_dir, _FOLDER, f"step-{step:08}")
         try:

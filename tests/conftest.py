@@ -1,0 +1,34 @@
+"""What several test modules share: small records of real photographs."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from tfrecord_tools import convert
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PHOTOGRAPHS = ROOT / "examples" / "aimmo_street"
+
+
+@pytest.fixture(scope="session")
+def street_records(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Returns a folder with the example photographs at 96x96 as records.
+
+    32 images in two shards a split; val holds the same images as train.
+    """
+    folder = tmp_path_factory.mktemp("street")
+    code = convert.entry(
+        [
+            "convert",
+            f"--input_dir={PHOTOGRAPHS}",
+            f"--output_dir={folder}",
+            "--image_size=96x96",
+            "--num_shards=2",
+            "--num_workers=1",
+            "--eval_on_train",
+        ]
+    )
+    assert code == 0
+    return folder
