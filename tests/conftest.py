@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from tfrecord_tools import convert
+from tfrecord_tools import command, convert
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PHOTOGRAPHS = ROOT / "examples" / "aimmo_street"
@@ -19,7 +19,10 @@ def street_records(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     32 images in two shards a split; val holds the same images as train.
     """
     folder = tmp_path_factory.mktemp("street")
-    code = convert.entry(
+    code = command.run(
+        convert.main,
+        convert.FLAGS,
+        "",
         [
             "convert",
             f"--input_dir={PHOTOGRAPHS}",
@@ -28,7 +31,7 @@ def street_records(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
             "--num_shards=2",
             "--num_workers=1",
             "--eval_on_train",
-        ]
+        ],
     )
     assert code == 0
     return folder
