@@ -116,11 +116,11 @@ FIXED: Mapping[str, Fixed] = {
     "target_size": Fixed(None, "The network's input size is image_size."),
     "autoaugment_policy": Fixed(
         None,
-        "Images are augmented by input_rand_hflip, jitter_min, jitter_max.",
+        "Use input_rand_hflip, jitter_min, jitter_max, colour_jitter.",
     ),
     "grid_mask": Fixed(
         False,
-        "Images are augmented by input_rand_hflip, jitter_min, jitter_max.",
+        "Use input_rand_hflip, jitter_min, jitter_max, colour_jitter.",
     ),
     "sample_image": Fixed(
         None, "num_pictures validation images are drawn at every evaluation."

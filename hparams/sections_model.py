@@ -130,6 +130,12 @@ class Augment(leaf.Section):
     jitter_max: float = leaf.leaf(
         2.0, "Greatest zoom of scale jitter.", above=0.0
     )
+    colour_jitter: float = leaf.leaf(
+        0.0,
+        "Saturation, brightness and sharpness change by up to this share.",
+        at_least=0.0,
+        at_most=0.99,
+    )
 
     def _check(self) -> None:
         leaf.check_order(self, "jitter_min", "jitter_max")

@@ -14,18 +14,26 @@ from hparams import leaf
 class Optimizer(leaf.Section):
     """How weights move."""
 
-    optimizer: str = leaf.leaf("sgd", "Update rule.", choices=("sgd", "adam"))
+    optimizer: str = leaf.leaf(
+        "sgd", "Update rule.", choices=("sgd", "adam", "lamb")
+    )
     momentum: float = leaf.leaf(
         0.9, "Momentum of sgd.", at_least=0.0, at_most=1.0
     )
     adam_beta_1: float = leaf.leaf(
-        0.9, "Decay of adam's first moment.", at_least=0.0, at_most=1.0
+        0.9,
+        "Decay of adam's and lamb's first moment.",
+        at_least=0.0,
+        at_most=1.0,
     )
     adam_beta_2: float = leaf.leaf(
-        0.999, "Decay of adam's second moment.", at_least=0.0, at_most=1.0
+        0.999,
+        "Decay of adam's and lamb's second moment.",
+        at_least=0.0,
+        at_most=1.0,
     )
     adam_epsilon: float = leaf.leaf(
-        1e-7, "Added to adam's denominator.", above=0.0
+        1e-7, "Added to adam's and lamb's denominator.", above=0.0
     )
     learning_rate: float = leaf.leaf(
         0.08, "Rate per learning_rate_batch images.", at_least=0.0

@@ -8,15 +8,16 @@ resumed run goes on at the very next image, and what it skips is not decoded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from efficientdet_aimmo.data import augment, decode
+from efficientdet_aimmo.data import augment, colour, decode
 from hparams import config as config_lib
 from tfrecord_tools import schema
 
+_COLOUR = 1  # keeps colours' draws apart from the placement's
 _READ_AT_ONCE = 16  # files; more only costs open handles
 
 
@@ -123,6 +124,7 @@ def _train_example(
     record: tf.Tensor,
     config: config_lib.Config,
     max_boxes: int,
+    jitter: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None,
 ) -> TrainBatch:
     """Returns one training image with its objects, without a batch axis."""
     encoded, source_id = parse_image(record)
@@ -131,6 +133,10 @@ def _train_example(
     seed = tf.random.experimental.stateless_fold_in(
         tf.stack([tf.constant(config.train.seed, tf.int64), epoch]), place
     )
+    if jitter is not None:
+        image = jitter(
+            image, tf.random.experimental.stateless_fold_in(seed, _COLOUR)
+        )
     shape = tf.shape(image)
     drawn = augment.draw_placement(seed, shape, config.augment, config.data)
     boxes, is_left = decode.place_boxes(
@@ -178,10 +184,13 @@ def build_train_dataset(
     batch = config.train.train_batch_size
     # A row for padding even where no image has any object.
     rows = max(max_boxes, 1)
+    jitter = None
+    if config.augment.colour_jitter > 0.0:
+        jitter = colour.make_colour_jitter(config.augment.colour_jitter)
     stream = _stream(sorted(files), config, num_images, start_step * batch)
     return (
         stream.map(
-            lambda e, i, r: _train_example(e, i, r, config, rows),
+            lambda e, i, r: _train_example(e, i, r, config, rows, jitter),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )

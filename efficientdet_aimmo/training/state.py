@@ -30,6 +30,13 @@ def _make_optimizer(
         return tf.keras.optimizers.legacy.Adam(
             0.0, config.adam_beta_1, config.adam_beta_2, config.adam_epsilon
         )
+    if config.optimizer == "lamb":
+        # Imported only where it is asked for: it takes a second.
+        from efficientdet_aimmo.training import addons
+
+        return addons.lamb(
+            config.adam_beta_1, config.adam_beta_2, config.adam_epsilon
+        )
     return tf.keras.optimizers.legacy.SGD(0.0, config.momentum)
 
 
