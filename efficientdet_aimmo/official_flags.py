@@ -42,6 +42,12 @@ REFUSED = {
     "testdev_dir": "use python -m efficientdet_aimmo.predict on the images",
 }
 
+# Modes without a meaning here, likewise.
+REFUSED_MODES = {
+    "eval": "use python -m efficientdet_aimmo.evaluate on the finished"
+    " --model_dir"
+}
+
 
 def _usage(message: str) -> command.UserError:
     return command.UserError(command.ExitCode.USAGE, message)
@@ -56,8 +62,14 @@ def resolve(
     stand for a hyper-parameter; a value given by both must be the same.
 
     Raises:
-      UserError: a flag without a meaning here, or a wrong hyper-parameter.
+      UserError: a flag or mode without a meaning here, or a wrong
+        hyper-parameter.
     """
+    if values.mode in REFUSED_MODES:
+        raise _usage(
+            f"--mode={values.mode} does not exist here:"
+            f" {REFUSED_MODES[values.mode]}."
+        )
     for name, instead in REFUSED.items():
         if values[name].value is not None:
             raise _usage(f"--{name} has no effect here: {instead}.")

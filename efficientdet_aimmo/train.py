@@ -24,7 +24,7 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "train_and_eval"],
+    ["train", "train_and_eval", *official_flags.REFUSED_MODES],
     "train alone, or measure on the validation records as well",
     flag_values=FLAGS,
 )
