@@ -7,7 +7,6 @@ import json
 import pathlib
 import shutil
 
-import detection_cases
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +16,7 @@ from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import report
+from tests import detection_cases
 from tfrecord_tools import command
 
 

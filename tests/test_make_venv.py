@@ -146,14 +146,33 @@ def test_stamp_follows_from_the_lock(
     assert maker.wanted_stamp() != before
 
 
-def test_failed_installation_shows_the_end_of_pips_output(
+def test_failed_installation_shows_the_end_of_its_output(
     maker: types.ModuleType, tmp_path: pathlib.Path
 ) -> None:
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
-    python.write_text("#!/bin/sh\necho ERROR: no such package\nexit 3\n")
+    python.write_text(
+        "#!/bin/sh\n"
+        '[ "$4" = list ] && exit 0\necho ERROR: no such package\nexit 3\n'
+    )
     python.chmod(0o755)
     with pytest.raises(SystemExit) as caught:
-        maker.install(tmp_path, "packages", ["nothing"])
-    assert "pip ended with code 3, see" in str(caught.value)
+        maker.install(tmp_path, "packages", [str(python), "nothing"])
+    assert "it ended with code 3, see" in str(caught.value)
     assert "ERROR: no such package" in str(caught.value)
+
+
+def test_settings_of_pip_reach_uv(
+    maker: types.ModuleType, tmp_path: pathlib.Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/sh\n"
+        "echo \":env:.cert='/etc/own.crt'\"\n"
+        "echo \"global.index-url='https://mirror.example/simple'\"\n"
+        "echo \"global.timeout='60'\"\n"
+    )
+    python.chmod(0o755)
+    found = maker._uv_environment(python)
+    assert found["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
+    assert found["SSL_CERT_FILE"]  # the user's own setting stays

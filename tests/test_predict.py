@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 
-import detection_cases
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +15,7 @@ from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.evaluation import coco
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
+from tests import detection_cases
 from tfrecord_tools import command
 
 

@@ -4,9 +4,9 @@ import json
 import pathlib
 from typing import Any
 
-import made_dataset
 import pytest
 
+from tests.tfrecord_tools import made_dataset
 from tfrecord_tools import aimmo, annotation
 
 

@@ -8,12 +8,12 @@ import json
 import pathlib
 from typing import Any
 
-import made_dataset
 import numpy as np
 import pytest
 import tensorflow as tf
 from pycocotools import coco, cocoeval
 
+from tests.tfrecord_tools import made_dataset
 from tfrecord_tools import schema
 
 

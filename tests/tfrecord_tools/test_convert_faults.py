@@ -6,8 +6,9 @@ import json
 import pathlib
 import shutil
 
-import made_dataset
 import pytest
+
+from tests.tfrecord_tools import made_dataset
 
 # A single fault is far above the default share in a data set this small.
 ALLOW = "--max_rejects=0.9"

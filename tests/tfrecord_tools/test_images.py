@@ -3,11 +3,11 @@ from __future__ import annotations
 import io
 import pathlib
 
-import made_dataset
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.tfrecord_tools import made_dataset
 from tfrecord_tools import images
 
 MAX_PIXELS = 10_000

@@ -8,10 +8,10 @@ import pathlib
 from typing import Any
 
 import hypothesis
-import made_dataset
 import pytest
 from hypothesis import strategies
 
+from tests.tfrecord_tools import made_dataset
 from tfrecord_tools import (
     accounts,
     aimmo,

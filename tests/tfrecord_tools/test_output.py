@@ -9,9 +9,9 @@ import pathlib
 import shutil
 from typing import Any
 
-import made_dataset
 import pytest
 
+from tests.tfrecord_tools import made_dataset
 from tfrecord_tools import shards
 
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pathlib
 
-import made_dataset
 import pytest
 
+from tests.tfrecord_tools import made_dataset
 from tfrecord_tools import label_map, prepare
 
 SETTINGS = prepare.Settings(

@@ -1,0 +1,225 @@
+"""A run that was stopped ends as one that was not, to the bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from efficientdet_aimmo import checkpoint
+from efficientdet_aimmo.data import pipeline
+from efficientdet_aimmo.data import source as source_lib
+from efficientdet_aimmo.evaluation import evaluator
+from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
+from efficientdet_aimmo.training import loop, start
+from efficientdet_aimmo.training import state as state_lib
+from efficientdet_aimmo.training import step as step_lib
+from hparams import config as config_lib
+from tests.training import tiny
+from tfrecord_tools import command
+
+# 32 images, batch 8: evaluations after steps 4 and 8, checkpoints after 3, 4,
+# 6 and 8.
+SETTINGS = (
+    "train_batch_size=8,num_epochs=2,map_freq=1,save_checkpoints_steps=3,"
+    "keep_checkpoints=9,num_classes=0,optimizer=adam,learning_rate=0.002,"
+    "moving_average_decay=0.9,survival_prob=0.8,box_class_repeats=2,"
+    "eval_batch_size=8,num_pictures=1,seed=5"
+)
+
+
+class Killed(BaseException):
+    """Stands for a process that ends here."""
+
+
+@dataclasses.dataclass
+class Runs:
+    """Runs of one configuration on the example photographs."""
+
+    records: pathlib.Path
+    folder: pathlib.Path
+
+    def settings(self) -> tuple[config_lib.Config, source_lib.Source]:
+        train = source_lib.open_source(
+            f"{self.records}/train-*.tfrecord", "train_file_pattern"
+        )
+        config = start.fill_from_data(tiny.config(SETTINGS), None, train)
+        return config, train
+
+    def train(self, name: str) -> pathlib.Path:
+        """Trains in the folder of that name, or goes on there."""
+        config, train = self.settings()
+        val = source_lib.open_source(
+            f"{self.records}/val-*.tfrecord", "val_file_pattern"
+        )
+        model_dir = self.folder / name
+        model_dir.mkdir(exist_ok=True)
+        run = loop.Run(
+            model_dir=str(model_dir),
+            train=train,
+            val=val,
+            ground_truth=ground_truth_lib.load(f"{self.records}/val.json"),
+            warm_start=None,
+            threads="as in the other runs",
+        )
+        loop.train(config, run)
+        return model_dir
+
+
+@pytest.fixture(scope="module")
+def runs(
+    street_records: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> Runs:
+    """Returns the maker of runs."""
+    return Runs(street_records, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def whole(runs: Runs) -> pathlib.Path:
+    """Returns the folder of a run that nothing disturbed."""
+    return runs.train("whole")
+
+
+def _checkpoint(folder: pathlib.Path, step: int) -> dict[str, np.ndarray]:
+    path = folder / "checkpoints" / f"step-{step:08}"
+    return checkpoint.open_checkpoint(str(path)).values()
+
+
+@pytest.fixture
+def kill_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[int], None]:
+    """Returns a function that lets the run end when it begins step n."""
+
+    def arrange(step: int) -> None:
+        make = step_lib.make_train_step
+
+        def make_mortal(
+            *arguments: object,
+        ) -> Callable[[pipeline.TrainBatch], step_lib.StepResult]:
+            state, train_step = arguments[0], make(*arguments)  # type: ignore[arg-type]
+
+            def mortal(batch: pipeline.TrainBatch) -> step_lib.StepResult:
+                if int(state.step) == step:  # type: ignore[attr-defined]
+                    raise Killed
+                return train_step(batch)
+
+            return mortal
+
+        monkeypatch.setattr(step_lib, "make_train_step", make_mortal)
+
+    return arrange
+
+
+def test_whole_run_leaves_its_results(whole: pathlib.Path) -> None:
+    result = json.loads((whole / "result.json").read_text())
+    assert result["step"] == 8
+    report = json.loads((whole / "eval" / "00000008.json").read_text())
+    assert result["metrics"] == report["metrics"]
+    steps = sorted(p.name[-1] for p in (whole / "checkpoints").iterdir())
+    assert steps == ["3", "4", "6", "8"]
+
+
+@pytest.mark.parametrize(
+    ("killed_at", "saved_before"),
+    [(3, 3), (5, 4)],
+    ids=["right after a checkpoint", "between two checkpoints"],
+)
+def test_run_killed_in_a_step_goes_on(
+    runs: Runs,
+    whole: pathlib.Path,
+    kill_at: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    killed_at: int,
+    saved_before: int,
+) -> None:
+    name = f"killed-{killed_at}"
+    with monkeypatch.context():
+        kill_at(killed_at)
+        with pytest.raises(Killed):
+            runs.train(name)
+    monkeypatch.undo()
+    folder = runs.folder / name
+    newest, _ = checkpoint.latest(str(folder))
+    assert newest is not None
+    assert newest.step == saved_before
+    runs.train(name)
+    _same_end(folder, whole)
+
+
+def test_run_killed_in_an_evaluation_does_it_again(
+    runs: Runs, whole: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first half is the whole run's: its folder as it was after step 4.
+    folder = runs.folder / "killed-evaluation"
+    shutil.copytree(whole, folder)
+    for step in (6, 8):
+        shutil.rmtree(folder / "checkpoints" / f"step-{step:08}")
+    shutil.rmtree(folder / "eval")
+    (folder / "result.json").unlink()
+    detect = evaluator.Evaluator.detect
+    calls = []
+
+    def mortal(self: evaluator.Evaluator, *batch: tf.Tensor) -> object:
+        calls.append(len(batch))
+        if len(calls) == 2:
+            raise Killed
+        return detect(self, *batch)
+
+    monkeypatch.setattr(evaluator.Evaluator, "detect", mortal)
+    with pytest.raises(Killed):
+        runs.train(folder.name)
+    assert not (folder / "eval" / "00000004.json").exists()
+    monkeypatch.undo()
+    runs.train(folder.name)
+    _same_end(folder, whole)
+
+
+def _same_end(folder: pathlib.Path, whole: pathlib.Path) -> None:
+    for step in (6, 8):
+        assert tiny.same(_checkpoint(folder, step), _checkpoint(whole, step))
+    for name in ("eval/00000004.json", "eval/00000008.json", "result.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_second_seed_is_another_run(runs: Runs, whole: pathlib.Path) -> None:
+    config, _ = runs.settings()
+    other = dataclasses.replace(
+        config, train=dataclasses.replace(config.train, seed=6)
+    )
+    first, second = (state_lib.TrainState(c) for c in (config, other))
+    values = [s.variables()["class_net/class-0/bias"] for s in (first, second)]
+    np.testing.assert_array_equal(*values)  # biases begin at zero
+    name = "class_net/class-0/pointwise_kernel"
+    assert not np.array_equal(first.variables()[name], second.variables()[name])
+
+
+def test_loss_that_is_not_finite_stops_the_run(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = pipeline.build_train_dataset
+
+    def poisoned(*arguments: object, **named: object) -> tf.data.Dataset:
+        def spoil(
+            place: tf.Tensor, batch: pipeline.TrainBatch
+        ) -> pipeline.TrainBatch:
+            bad = tf.where(place == 1, float("nan"), 0.0)
+            return batch._replace(images=batch.images + bad)
+
+        return build(*arguments, **named).enumerate().map(spoil)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "build_train_dataset", poisoned)
+    with pytest.raises(command.UserError) as caught:
+        runs.train("diverged")
+    assert caught.value.exit_code == command.ExitCode.DIVERGED
+    assert "Step 1 gave a loss or gradient" in str(caught.value)
+    kept = runs.folder / "diverged" / "nan" / "1"
+    terms = json.loads((kept / "terms.json").read_text())
+    assert np.isnan(terms["class_loss"])
+    assert np.load(kept / "batch.npz")["source_ids"].shape == (8,)
