@@ -84,8 +84,8 @@ def test_place_image_is_bilinear_at_pixel_centres(
     scale: tuple[float, float], offset: tuple[float, float]
 ) -> None:
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (13, 17, 3), np.uint8)
-    data = _data(16, 20)
+    image = rng.integers(0, 256, (26, 34, 3), np.uint8)
+    data = _data(32, 40)
     np.testing.assert_allclose(
         _place(image, scale, offset, data),
         _bilinear(image, scale, offset, data),
@@ -94,14 +94,14 @@ def test_place_image_is_bilinear_at_pixel_centres(
 
 
 def test_what_lies_beyond_the_image_is_zero_after_normalisation() -> None:
-    image = np.full((4, 8, 3), 255, np.uint8)
-    placed = _place(image, (2.0, 2.0), (0.0, 0.0), _data(16, 16))
+    image = np.full((8, 16, 3), 255, np.uint8)
+    placed = _place(image, (2.0, 2.0), (0.0, 0.0), _data(32, 32))
     data = config.Data()
     white = (255.0 - np.array(data.mean_rgb)) / data.stddev_rgb
     np.testing.assert_allclose(
-        placed[:8], np.broadcast_to(white, (8, 16, 3)), rtol=1e-5
+        placed[:16], np.broadcast_to(white, (16, 32, 3)), rtol=1e-5
     )
-    np.testing.assert_array_equal(placed[8:], 0.0)
+    np.testing.assert_array_equal(placed[16:], 0.0)
 
 
 @pytest.mark.parametrize(
