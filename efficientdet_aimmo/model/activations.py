@@ -60,7 +60,9 @@ def _standard_error_closed() -> Iterator[None]:
 def compile_quietly() -> None:
     """Compiles a first gradient, and drops what XLA says once per process.
 
-    Its notice ignores TensorFlow's log level.
+    Its notice ignores TensorFlow's log level. On a GPU nothing is compiled.
     """
+    if tf.config.list_logical_devices("GPU"):
+        return
     with _standard_error_closed():
         _swish_gradient(tf.zeros([1]), tf.zeros([1]))

@@ -12,6 +12,7 @@ from efficientdet_aimmo import devices, weights
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import evaluator, saved
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
+from efficientdet_aimmo.model import activations
 from efficientdet_aimmo.training import loop
 from efficientdet_aimmo.training import model_dir as model_dir_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
@@ -89,6 +90,7 @@ def start(
         for change in changes:
             print(f"Changed since the last run: {change}", flush=True)
         model_dir_lib.save_config(options.model_dir, config, train.manifest)
+        activations.compile_quietly()
         loop.train(
             config,
             loop.Run(
