@@ -206,6 +206,7 @@ def test_loss_that_is_not_finite_stops_the_run(
     build = pipeline.build_train_dataset
 
     def poisoned(*arguments: object, **named: object) -> tf.data.Dataset:
+        @tf.autograph.experimental.do_not_convert
         def spoil(
             place: tf.Tensor, batch: pipeline.TrainBatch
         ) -> pipeline.TrainBatch:
