@@ -167,13 +167,18 @@ def _inner_anchor() -> np.ndarray:
     return ANCHORS[9 * (12 * 4 + 6)]
 
 
-def test_first_of_equal_boxes_takes_shared_anchors() -> None:
-    # A second box just as good at every anchor, of another class.
+@pytest.mark.parametrize("num_between", [0, 9])
+def test_first_of_equal_boxes_takes_shared_anchors(num_between: int) -> None:
+    # A last box just as good at every anchor as the first, of another class;
+    # so many between that the two are not looked at together.
     box = _inner_anchor() + np.array([1.0, 1.0, -1.0, -1.0], np.float32)
-    found, _ = _assign(np.stack([box, box])[None], np.array([[2, 3]]), [2])
-    matched = _match(np.stack([box, box]), ANCHORS, 0.5)
+    between = np.tile(np.array([0, 0, 2, 2], np.float32), [num_between, 1])
+    boxes = np.concatenate([box[None], between, box[None]])
+    classes = np.array([2, *[0] * num_between, 3])
+    found, _ = _assign(boxes[None], classes[None], [len(boxes)])
+    matched = _match(boxes, ANCHORS, 0.5)
     np.testing.assert_array_equal(
-        found[0], np.where(matched < 0, -1, 2 + matched)
+        found[0], np.where(matched < 0, -1, classes[matched])
     )
     assert (found[0] == 3).sum() == 1
     assert (found[0] == 2).sum() > 1
