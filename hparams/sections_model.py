@@ -161,5 +161,5 @@ class Loss(leaf.Section):
         50.0, "Weight of the box loss.", at_least=0.0
     )
     weight_decay: float = leaf.leaf(
-        4e-5, "Weight of the L2 term over kernels and biases.", at_least=0.0
+        4e-5, "Weight of the L2 term over kernels.", at_least=0.0
     )

@@ -108,9 +108,13 @@ def _set_threads(
     runtime: config_lib.Runtime, environment: Mapping[str, str]
 ) -> str:
     """Sets TensorFlow's threads; returns what equal bits depend on."""
-    tf.config.threading.set_intra_op_parallelism_threads(runtime.num_threads)
-    tf.config.threading.set_inter_op_parallelism_threads(runtime.num_threads)
-    threads = runtime.num_threads or os.cpu_count()
+    threads = os.cpu_count()
+    # All cores is TensorFlow's own choice, and a TensorFlow that computes
+    # already, as in a notebook, lets nobody set it.
+    if runtime.num_threads:
+        threads = runtime.num_threads
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
     one_dnn = environment.get("TF_ENABLE_ONEDNN_OPTS", "1")
     return f"{threads} CPU threads, oneDNN {'off' if one_dnn == '0' else 'on'}"
 

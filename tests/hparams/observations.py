@@ -249,8 +249,8 @@ class Trace(NamedTuple):
 def _quick_step(state: state_lib.TrainState, *_: object) -> Callable[..., Any]:
     def step(_: pipeline.TrainBatch) -> step_lib.StepResult:
         state.step.assign_add(1)
-        terms = [tf.constant(1.0)] * (len(step_lib.StepResult._fields) - 1)
-        return step_lib.StepResult(*terms, is_finite=tf.constant(True))
+        terms = {name: tf.constant(1.0) for name in step_lib.StepResult._fields}
+        return step_lib.StepResult(**terms)
 
     return step
 
@@ -319,4 +319,4 @@ def threads(config: config_lib.Config, _: Records) -> object:
         mock.patch.object(module, "set_inter_op_parallelism_threads"),
     ):
         said = start._set_threads(config.runtime, {})
-    return said, intra.call_args.args
+    return said, intra.call_args_list

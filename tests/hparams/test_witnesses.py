@@ -98,6 +98,7 @@ WITNESSES = [
     Witness("max_instances_per_image", 1, o.filled_in),
     Witness("skip_crowd_during_training", False, o.train_batches),
     Witness("shuffle_buffer", 1, o.image_order),
+    Witness("shuffle_buffer", 2, o.image_order),
     Witness("input_rand_hflip", False, o.train_batches, _FIXED_PLACE),
     Witness("jitter_min", 1.0, o.train_batches),
     Witness("jitter_max", 1.0, o.train_batches),
