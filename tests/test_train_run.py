@@ -22,6 +22,8 @@ from efficientdet_aimmo.training import step as step_lib
 from hparams import serialize
 from tfrecord_tools import command
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 num_classes: 4
 label_map: {1: car, 2: truck, 3: bus, 4: pedestrian}
