@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 from tfrecord_tools import command, schema
 
 _SCAN_BATCH = 256
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,10 +199,19 @@ def _scan_shard(file: str, classes: Sequence[str]) -> tuple[int, int]:
     return count, most
 
 
+def _digest(file: str) -> str:
+    digest = hashlib.sha256()
+    with tf.io.gfile.GFile(file, "rb") as content:
+        while block := content.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def check_records(source: Source) -> None:
     """Reads every record of the source once and checks its objects.
 
-    The shards' own checksums are checked on the way; images are not decoded.
+    Every record's own checksum and each shard's, which the manifest holds,
+    are checked on the way; images are not decoded.
 
     Raises:
       UserError: the first fault, with shard and record.
@@ -210,11 +221,17 @@ def check_records(source: Source) -> None:
     for file in source.files:
         count, most_here = _scan_shard(file, source.classes)
         most = max(most, most_here)
-        expected = shards[os.path.basename(file)].records
-        if count != expected:
+        shard = shards[os.path.basename(file)]
+        if count != shard.records:
             raise _data_error(
-                f"{file} has {count} records, the manifest says {expected}."
-                " Convert again with --overwrite."
+                f"{file} has {count} records, the manifest says"
+                f" {shard.records}. Convert again with --overwrite."
+            )
+        if _digest(file) != shard.sha256:
+            raise _data_error(
+                f"{file} is whole, but not the shard that the manifest"
+                " describes: its checksum differs. Convert again with"
+                " --overwrite."
             )
     if most != source.counts.max_boxes_per_image:
         raise _data_error(

@@ -280,3 +280,16 @@ def test_other_classes_in_val(tmp_path: pathlib.Path) -> None:
     message = _fault(lambda: source_lib.check_pair(train, other))
     assert "the classes car, bus" in message
     assert "the validation records bus, car" in message
+
+
+def test_other_shard_of_the_same_size_is_refused(
+    tmp_path: pathlib.Path,
+) -> None:
+    manifest = _good(tmp_path)
+    split = manifest.splits["train"]
+    other = dataclasses.replace(split.shards[0], sha256="0" * 64)
+    changed = dataclasses.replace(split, shards=(other, split.shards[1]))
+    splits = {**manifest.splits, "train": changed}
+    made_records.save(tmp_path, dataclasses.replace(manifest, splits=splits))
+    with pytest.raises(command.UserError, match="its checksum differs"):
+        source_lib.check_records(_open(tmp_path))
