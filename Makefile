@@ -9,7 +9,8 @@
 
 VENV := .venv
 SEED := 0
-PYTEST_ARGS := -n 2
+# A file stays on one worker, so that what its tests share is made once.
+PYTEST_ARGS := -n 2 --dist loadfile
 LOCK_ARGS :=
 LOCK := uv pip compile --universal --python-version 3.10 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock" \

@@ -19,6 +19,7 @@ from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import report
 from efficientdet_aimmo.training import measure
+from efficientdet_aimmo.training import model_dir as model_dir_lib
 from efficientdet_aimmo.training import monitor as monitor_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
 from efficientdet_aimmo.training import state as state_lib
@@ -86,6 +87,7 @@ def train(config: config_lib.Config, run: Run) -> None:
 
     # Go on where the last run ended, or begin.
     start = _resume(state, run)
+    model_dir_lib.save_config(run.model_dir, config, run.train.manifest)
     measurer = None
     if run.val is not None and run.ground_truth is not None:
         measurer = measure.Measurer(
@@ -173,7 +175,14 @@ def _resume(state: state_lib.TrainState, run: Run) -> int:
             " was not interrupted.",
             flush=True,
         )
-    checkpoint.restore(newest, state.variables())
+    try:
+        checkpoint.restore(newest, state.variables())
+    except checkpoint.CheckpointError as error:
+        raise command.UserError(
+            command.ExitCode.EXISTS,
+            f"{error} It was written by another version; choose another"
+            " --model_dir.",
+        ) from error
     print(f"Going on after step {newest.step} ({newest.path}).", flush=True)
     return newest.step
 

@@ -89,7 +89,6 @@ def start(
         print(_describe(config, options, train, val), flush=True)
         for change in changes:
             print(f"Changed since the last run: {change}", flush=True)
-        model_dir_lib.save_config(options.model_dir, config, train.manifest)
         activations.compile_quietly()
         loop.train(
             config,
