@@ -101,6 +101,10 @@ MODEL_NAMES: tuple[str, ...] = tuple(_PRESETS)
 RECIPES: Mapping[str, Mapping[str, object]] = {
     "overfit": {
         "image_size": (256, 256),
+        # Half the published input, so half the published anchors: objects are
+        # half as large in it. Measured on the example photographs, AP50 .86
+        # after 320 steps; .78 after 480 with the published 4.
+        "anchor_scale": 2.0,
         "input_rand_hflip": False,
         "jitter_min": 1.0,
         "jitter_max": 1.0,
@@ -111,6 +115,9 @@ RECIPES: Mapping[str, Mapping[str, object]] = {
         "lr_warmup_init": 0.0,
         "moving_average_decay": 0.98,
         "train_batch_size": 4,
+        "num_epochs": 90,
+        "eval_batch_size": 4,
+        "map_freq": 30,
     },
 }
 
