@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 from efficientdet_aimmo import train
-from efficientdet_aimmo.training import loop
+from efficientdet_aimmo.training import loop, model_dir
+from hparams import config as config_lib
 from tfrecord_tools import command, schema
 
 
@@ -96,7 +97,9 @@ def cmd(
 ) -> Command:
     """The command on a copy of the records, which a test may damage."""
 
-    def begin(*_: object) -> None:
+    def begin(config: config_lib.Config, run: loop.Run) -> None:
+        # Training does this first.
+        model_dir.save_config(run.model_dir, config, run.train.manifest)
         raise Started
 
     monkeypatch.setattr(loop, "train", begin)

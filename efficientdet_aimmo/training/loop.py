@@ -88,11 +88,7 @@ def train(config: config_lib.Config, run: Run) -> None:
     # Go on where the last run ended, or begin.
     start = _resume(state, run)
     model_dir_lib.save_config(run.model_dir, config, run.train.manifest)
-    measurer = None
-    if run.val is not None and run.ground_truth is not None:
-        measurer = measure.Measurer(
-            config, run.val, run.ground_truth, run.model_dir
-        )
+    measurer = _make_measurer(config, run)
     monitor = monitor_lib.Monitor(
         run.model_dir,
         num_steps=course.num_steps,
@@ -124,21 +120,28 @@ def train(config: config_lib.Config, run: Run) -> None:
             raise _stopped(step)
         monitor.begin_step()
         batch = next(batches)
-        result = train_step(batch)
-        scalars = {
-            name: float(value) for name, value in result._asdict().items()
-        }
-        if not scalars.pop("is_finite"):
+        result = _numbers(train_step(batch))
+        if not result.pop("is_finite"):
             monitor.close()
-            raise _diverged(run.model_dir, step, batch, scalars)
-        monitor.end_step(step + 1, scalars)
+            raise _diverged(run.model_dir, step, batch, result)
+        monitor.end_step(step + 1, result)
         if step + 1 in save_steps:
             _save(config, run, state, step + 1)
 
-    # The end.
     monitor.close()
-    last = None if measurer is None else measurer.last
-    _write_result(run.model_dir, course.num_steps, last)
+    _write_result(run.model_dir, course.num_steps, measurer)
+
+
+def _make_measurer(
+    config: config_lib.Config, run: Run
+) -> measure.Measurer | None:
+    if run.val is None or run.ground_truth is None:
+        return None
+    return measure.Measurer(config, run.val, run.ground_truth, run.model_dir)
+
+
+def _numbers(result: step_lib.StepResult) -> dict[str, float]:
+    return {name: float(value) for name, value in result._asdict().items()}
 
 
 def _milestones(
@@ -219,6 +222,12 @@ def _stopped(step: int) -> command.UserError:
     )
 
 
+def _plain(value: tf.Tensor) -> np.ndarray:
+    """Returns an array that NumPy stores without pickling."""
+    array = value.numpy()
+    return array.astype(np.bytes_) if array.dtype == object else array
+
+
 def _diverged(
     model_dir: str,
     step: int,
@@ -230,7 +239,7 @@ def _diverged(
     os.makedirs(folder, exist_ok=True)
     np.savez(
         os.path.join(folder, "batch.npz"),
-        **{name: value.numpy() for name, value in batch._asdict().items()},
+        **{name: _plain(value) for name, value in batch._asdict().items()},
     )
     report.write_whole(
         os.path.join(folder, "terms.json"), json.dumps(scalars, indent=1) + "\n"
@@ -245,8 +254,9 @@ def _diverged(
 
 
 def _write_result(
-    model_dir: str, step: int, last: report.Report | None
+    model_dir: str, step: int, measurer: measure.Measurer | None
 ) -> None:
+    last = None if measurer is None else measurer.last
     content = {
         "step": step,
         "metrics": None if last is None else dataclasses.asdict(last.metrics),

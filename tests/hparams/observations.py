@@ -1,8 +1,4 @@
-"""What a configuration does, one observation for each place that reads it.
-
-An observation goes through the code of a run and returns something that can be
-compared: shapes, digests of arrays, steps, messages.
-"""
+"""What a configuration does: one observation for each place that reads it."""
 
 from __future__ import annotations
 

@@ -142,9 +142,9 @@ def test_bounds_themselves_are_allowed(found: leaf.Leaf) -> None:
             " 0.0, at most 1.0.",
         ),
         (
-            "optimizer=lamb",
-            "Hyper-parameter 'optimizer' is 'lamb', expected one of 'sgd',"
-            " 'adam'.",
+            "optimizer=adamax",
+            "Hyper-parameter 'optimizer' is 'adamax', expected one of 'sgd',"
+            " 'adam', 'lamb'.",
         ),
         (
             "image_size=16",

@@ -10,7 +10,7 @@ import pytest
 from efficientdet_aimmo.model import efficientnet
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def short_backbone() -> Iterator[None]:
     """Leaves out the repeats of every stage."""
     short = tuple(

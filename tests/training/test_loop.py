@@ -6,7 +6,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import evaluator
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
-from efficientdet_aimmo.training import loop, start
+from efficientdet_aimmo.model import detector as detector_lib
+from efficientdet_aimmo.training import loop, measure, start
 from efficientdet_aimmo.training import state as state_lib
 from efficientdet_aimmo.training import step as step_lib
 from hparams import config as config_lib
@@ -32,6 +33,9 @@ SETTINGS = (
     "moving_average_decay=0.9,survival_prob=0.8,box_class_repeats=2,"
     "eval_batch_size=8,num_pictures=1,seed=5"
 )
+
+
+COLD = (state_lib.TrainState, step_lib.make_train_step, loop._make_measurer)
 
 
 class Killed(BaseException):
@@ -72,6 +76,55 @@ class Runs:
         return model_dir
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Gives the graphs of the first run to all runs: tracing is most of it.
+
+    Every variable that the state was made of is put back to what it was then,
+    so nothing but the folder reaches a run from the one before.
+    """
+    made_state: list[state_lib.TrainState] = []
+    made_step: list[Callable] = []
+    made_measurer: list[measure.Measurer] = []
+    created: list[tuple[tf.Variable, np.ndarray]] = []
+
+    def note(creator: Callable, **named: object) -> tf.Variable:
+        variable = creator(**named)
+        created.append((variable, variable.numpy()))
+        return variable
+
+    def state_of(config: config_lib.Config) -> state_lib.TrainState:
+        if not made_state:
+            with tf.variable_creator_scope(note):
+                made_state.append(COLD[0](config))
+        for variable, value in created:
+            variable.assign(value)
+        return made_state[0]
+
+    def step_of(*arguments: object) -> Callable:
+        if not made_step:
+            made_step.append(COLD[1](*arguments))  # type: ignore[arg-type]
+        return made_step[0]
+
+    def measurer_of(config: config_lib.Config, run: loop.Run) -> object:
+        if not made_measurer:
+            made_measurer.append(COLD[2](config, run))  # type: ignore[arg-type]
+        made_measurer[0]._folder = f"{run.model_dir}/eval"
+        made_measurer[0].last = None
+        return made_measurer[0]
+
+    patch = pytest.MonkeyPatch()
+    _replace_makers(patch, state_of, step_of, measurer_of)
+    yield
+    patch.undo()
+
+
+def _replace_makers(patch: pytest.MonkeyPatch, *makers: object) -> None:
+    patch.setattr(state_lib, "TrainState", makers[0])
+    patch.setattr(step_lib, "make_train_step", makers[1])
+    patch.setattr(loop, "_make_measurer", makers[2])
+
+
 @pytest.fixture(scope="module")
 def runs(
     street_records: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
@@ -91,30 +144,34 @@ def _checkpoint(folder: pathlib.Path, step: int) -> dict[str, np.ndarray]:
     return checkpoint.open_checkpoint(str(path)).values()
 
 
-@pytest.fixture
-def kill_at(
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[[int], None]:
-    """Returns a function that lets the run end when it begins step n."""
+def _kill_at(patch: pytest.MonkeyPatch, step: int) -> None:
+    """Lets the run end when it begins this step."""
+    make = step_lib.make_train_step
 
-    def arrange(step: int) -> None:
-        make = step_lib.make_train_step
+    def make_mortal(*arguments: object) -> Callable:
+        train_step = make(*arguments)  # type: ignore[arg-type]
 
-        def make_mortal(
-            *arguments: object,
-        ) -> Callable[[pipeline.TrainBatch], step_lib.StepResult]:
-            state, train_step = arguments[0], make(*arguments)  # type: ignore[arg-type]
+        def mortal(batch: pipeline.TrainBatch) -> step_lib.StepResult:
+            if int(arguments[0].step) == step:  # type: ignore[attr-defined]
+                raise Killed
+            return train_step(batch)
 
-            def mortal(batch: pipeline.TrainBatch) -> step_lib.StepResult:
-                if int(state.step) == step:  # type: ignore[attr-defined]
-                    raise Killed
-                return train_step(batch)
+        return mortal
 
-            return mortal
+    patch.setattr(step_lib, "make_train_step", make_mortal)
 
-        monkeypatch.setattr(step_lib, "make_train_step", make_mortal)
 
-    return arrange
+def _die_and_go_on(
+    runs: Runs, name: str, step: int
+) -> tuple[pathlib.Path, int]:
+    """Returns the folder, and the step of what the dead run had saved."""
+    with pytest.MonkeyPatch.context() as patch:
+        _kill_at(patch, step)
+        with pytest.raises(Killed):
+            runs.train(name)
+    newest, _ = checkpoint.latest(str(runs.folder / name))
+    assert newest is not None
+    return runs.train(name), newest.step
 
 
 def test_whole_run_leaves_its_results(whole: pathlib.Path) -> None:
@@ -126,30 +183,21 @@ def test_whole_run_leaves_its_results(whole: pathlib.Path) -> None:
     assert steps == ["3", "4", "6", "8"]
 
 
-@pytest.mark.parametrize(
-    ("killed_at", "saved_before"),
-    [(3, 3), (5, 4)],
-    ids=["right after a checkpoint", "between two checkpoints"],
-)
-def test_run_killed_in_a_step_goes_on(
-    runs: Runs,
-    whole: pathlib.Path,
-    kill_at: Callable[[int], None],
-    monkeypatch: pytest.MonkeyPatch,
-    killed_at: int,
-    saved_before: int,
+def test_run_killed_right_after_a_checkpoint(
+    runs: Runs, whole: pathlib.Path
 ) -> None:
-    name = f"killed-{killed_at}"
-    with monkeypatch.context():
-        kill_at(killed_at)
-        with pytest.raises(Killed):
-            runs.train(name)
-    monkeypatch.undo()
-    folder = runs.folder / name
-    newest, _ = checkpoint.latest(str(folder))
-    assert newest is not None
-    assert newest.step == saved_before
-    runs.train(name)
+    folder, saved = _die_and_go_on(runs, "killed-3", 3)
+    assert saved == 3
+    _same_end(folder, whole)
+
+
+def test_run_killed_between_two_checkpoints(
+    runs: Runs, whole: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With graphs of its own, as a new process has them.
+    _replace_makers(monkeypatch, *COLD)
+    folder, saved = _die_and_go_on(runs, "killed-5", 5)
+    assert saved == 4
     _same_end(folder, whole)
 
 
@@ -188,16 +236,24 @@ def _same_end(folder: pathlib.Path, whole: pathlib.Path) -> None:
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_second_seed_is_another_run(runs: Runs, whole: pathlib.Path) -> None:
+def test_seed_decides_what_a_run_begins_with(runs: Runs) -> None:
     config, _ = runs.settings()
     other = dataclasses.replace(
         config, train=dataclasses.replace(config.train, seed=6)
     )
-    first, second = (state_lib.TrainState(c) for c in (config, other))
-    values = [s.variables()["class_net/class-0/bias"] for s in (first, second)]
-    np.testing.assert_array_equal(*values)  # biases begin at zero
-    name = "class_net/class-0/pointwise_kernel"
-    assert not np.array_equal(first.variables()[name], second.variables()[name])
+    first, again, second = (
+        {v.name: v.numpy() for v in detector_lib.Detector(c).all_variables}
+        for c in (config, config, other)
+    )
+    assert tiny.same(first, again)
+    name = "class_net/class-0/pointwise_kernel:0"
+    assert not np.array_equal(first[name], second[name])
+
+
+def test_two_runs_of_one_seed_are_equal(
+    runs: Runs, whole: pathlib.Path
+) -> None:
+    _same_end(runs.train("again"), whole)
 
 
 def test_loss_that_is_not_finite_stops_the_run(
