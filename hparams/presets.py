@@ -115,9 +115,9 @@ RECIPES: Mapping[str, Mapping[str, object]] = {
         "lr_warmup_init": 0.0,
         "moving_average_decay": 0.98,
         "train_batch_size": 4,
-        "num_epochs": 90,
+        "num_epochs": 75,
         "eval_batch_size": 4,
-        "map_freq": 30,
+        "map_freq": 40,
     },
 }
 
