@@ -71,9 +71,8 @@ def train(config: config_lib.Config, run: Run) -> None:
     Raises:
       UserError: the run diverged, was asked to stop, or the disk is full.
     """
-    stop = _StopRequest()
-
     # What is trained, on what, and how long.
+    stop = _StopRequest()
     counts = run.train.counts
     course = schedule_lib.Course(
         counts.images, config.train.train_batch_size, config.train.num_epochs
