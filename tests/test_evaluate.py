@@ -165,7 +165,10 @@ def test_show_draws_every_image_of_the_split(
     report.write(last, str(model_dir / "eval"))
     assert _show(records, model_dir, output) == 0
     content = json.loads((records / "val.json").read_text())
-    names = [f"{i['id']:06d}-{i['file_name']}.jpg" for i in content["images"]]
+    names = [
+        f"{i['id']:06d}-{pathlib.PurePath(i['file_name']).stem}.jpg"
+        for i in content["images"]
+    ]
     assert sorted(path.name for path in output.iterdir()) == sorted(names)
     # The threshold is that of the last evaluation.
     assert "from score 0.62 on" in capsys.readouterr().out

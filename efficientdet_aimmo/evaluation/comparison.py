@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import pathlib
 
 from efficientdet_aimmo import pictures, weights
@@ -67,7 +66,7 @@ def show(
             )
         pixels = decode.decode_image(encoded).numpy()
         found = prediction.detect(evaluator, pixels, model.config.data)
-        name = os.path.basename(truth.file_names[image_id])
+        name = pathlib.PurePath(truth.file_names[image_id]).stem
         prediction.save_picture(
             pictures.draw_comparison(
                 pixels, objects[image_id], found, model.class_names, threshold
