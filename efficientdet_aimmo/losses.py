@@ -1,12 +1,14 @@
-"""The detection loss: focal for classes, Huber for boxes, L2 for weights."""
+"""The detection loss: focal for classes, Huber and IoU for boxes, L2."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from efficientdet_aimmo import boxes as box_lib
 from hparams import config as config_lib
 
 
@@ -15,7 +17,8 @@ class Losses(NamedTuple):
 
     class_loss: tf.Tensor
     box_loss: tf.Tensor  # before box_loss_weight
-    total: tf.Tensor  # class_loss + box_loss_weight * box_loss
+    iou_loss: tf.Tensor  # before iou_loss_weight; 0 without an IoU loss
+    total: tf.Tensor  # the weighted sum
 
 
 def focal_loss(
@@ -55,12 +58,62 @@ def huber_loss(codes: tf.Tensor, targets: tf.Tensor, delta: float) -> tf.Tensor:
     return quadratic * (error - 0.5 * quadratic)
 
 
+def iou_loss(boxes: tf.Tensor, targets: tf.Tensor, kind: str) -> tf.Tensor:
+    """Returns one minus the overlap of every box with its target.
+
+    Args:
+      boxes: [..., 4] float32 pixels.
+      targets: [..., 4] float32 pixels.
+      kind: what is taken off the intersection over union: iou nothing; giou
+        the share of the hull that neither box covers (Rezatofighi et al. 2019,
+        algorithm 1); diou the squared distance of the centres over the hull's
+        squared diagonal (Zheng et al. 2020, equation 7); ciou that and the
+        difference of the aspect ratios (equations 8 to 11). As in the official
+        code the gradient also goes through the weight of the latter, alpha.
+
+    Returns:
+      [...] float32, from 0 to 2. Where a ratio is of nothing to nothing it
+      counts as 0.
+    """
+    ratio = tf.math.divide_no_nan
+    overlap = tf.minimum(boxes[..., 2:], targets[..., 2:])
+    overlap -= tf.maximum(boxes[..., :2], targets[..., :2])
+    intersection = tf.reduce_prod(tf.maximum(overlap, 0.0), axis=-1)
+    union = box_lib.area(boxes) + box_lib.area(targets) - intersection
+    iou = ratio(intersection, union)
+    if kind == "iou":
+        return 1.0 - iou
+    hull = tf.maximum(boxes[..., 2:], targets[..., 2:])
+    hull -= tf.minimum(boxes[..., :2], targets[..., :2])
+    if kind == "giou":
+        area = tf.reduce_prod(hull, axis=-1)
+        return 1.0 - iou + ratio(area - union, area)
+    apart = (boxes[..., :2] + boxes[..., 2:]) / 2.0
+    apart -= (targets[..., :2] + targets[..., 2:]) / 2.0
+    distance = ratio(
+        tf.reduce_sum(apart**2, axis=-1), tf.reduce_sum(hull**2, axis=-1)
+    )
+    if kind == "diou":
+        return 1.0 - iou + distance
+    difference = _aspect_angle(targets) - _aspect_angle(boxes)
+    aspect = (2.0 / math.pi * difference) ** 2
+    alpha = ratio(aspect, 1.0 - iou + aspect)
+    return 1.0 - iou + distance + alpha * aspect
+
+
+def _aspect_angle(boxes: tf.Tensor) -> tf.Tensor:
+    """Returns the arc tangent of width over height, [...], radians."""
+    sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
+    return tf.atan(tf.math.divide_no_nan(sides[..., 1], sides[..., 0]))
+
+
 def detection_loss(
     logits: tf.Tensor,
     codes: tf.Tensor,
     target_classes: tf.Tensor,
     target_codes: tf.Tensor,
     num_positives: tf.Tensor,
+    anchors: tf.Tensor,
     config: config_lib.Loss,
 ) -> Losses:
     """Returns the loss of a batch.
@@ -72,6 +125,7 @@ def detection_loss(
       target_codes: [B, A, 4] float32, read where target_classes >= 0.
       num_positives: scalar float32: positive anchors of the whole step, on all
         replicas.
+      anchors: [A, 4] float32 pixels, read with an IoU loss.
       config: weights and shapes of the terms.
     """
     # One more than the positives, so that a batch without objects divides
@@ -94,7 +148,21 @@ def detection_loss(
     box_loss = tf.reduce_sum(huber * is_positive[..., None])
     box_loss /= 4.0 * normaliser
     total = class_loss + config.box_loss_weight * box_loss
-    return Losses(class_loss, box_loss, total)
+    overlap_loss = tf.constant(0.0)
+    if config.iou_loss_type != "none":
+        # Every prediction is decoded at its own anchor, whatever the batch.
+        # (Officially predictions come level by level and anchors image by
+        # image, so from two images on they are of different places. A
+        # coordinate whose code should be exactly 0 is left out there, too.)
+        overlap_loss = iou_loss(
+            box_lib.decode(codes, anchors),
+            box_lib.decode(target_codes, anchors),
+            config.iou_loss_type,
+        )
+        overlap_loss = tf.reduce_sum(overlap_loss * is_positive)
+        overlap_loss /= 4.0 * normaliser
+        total += config.iou_loss_weight * overlap_loss
+    return Losses(class_loss, box_loss, overlap_loss, total)
 
 
 def l2_loss(variables: Iterable[tf.Variable], weight_decay: float) -> tf.Tensor:
@@ -103,4 +171,6 @@ def l2_loss(variables: Iterable[tf.Variable], weight_decay: float) -> tf.Tensor:
     Biases, batch norm and fusion weights are left out, as officially.
     """
     kernels = [v for v in variables if v.name.split(":")[0].endswith("kernel")]
+    if not kernels:
+        return tf.constant(0.0)
     return weight_decay * tf.add_n([tf.nn.l2_loss(v) for v in kernels])

@@ -49,6 +49,8 @@ SAME: Mapping[str, str] = {
     "gamma": "",
     "delta": "",
     "box_loss_weight": "",
+    "iou_loss_type": "Not set (null) is none.",
+    "iou_loss_weight": "",
     "weight_decay": "",
     "box_class_repeats": "",
     "fpn_cell_repeats": "",
@@ -58,6 +60,10 @@ SAME: Mapping[str, str] = {
     "lr_decay_method": "",
     "moving_average_decay": "Batch-norm statistics are averaged too.",
     "backbone_name": "",
+    "var_freeze_expr": (
+        "Matched from the start of the variable's name; frozen layers'"
+        " statistics stand still."
+    ),
     "nms_configs.method": "",
     "nms_configs.iou_thresh": "Not set (null) leaves the preset's.",
     "nms_configs.sigma": "Not set (null) leaves the preset's.",
@@ -77,6 +83,8 @@ SAME: Mapping[str, str] = {
 MAY_BE_UNSET = (
     "fpn_weight_method",
     "survival_prob",
+    "iou_loss_type",
+    "var_freeze_expr",
     "nms_configs.iou_thresh",
     "nms_configs.sigma",
 )
@@ -139,12 +147,6 @@ FIXED: Mapping[str, Fixed] = {
         "Pixels are scaled by mean_rgb and stddev_rgb; 127.5 for both gives -1"
         " to 1.",
     ),
-    "iou_loss_type": Fixed(
-        None, "The box loss is the Huber loss: delta, box_loss_weight."
-    ),
-    "iou_loss_weight": Fixed(
-        1.0, "There is no IoU loss; the box loss's weight is box_loss_weight."
-    ),
     "strategy": Fixed(None, "A run uses one device."),
     "mixed_precision": Fixed(False, "All is computed in float32."),
     "loss_scale": Fixed(None, "All is computed in float32, without a scale."),
@@ -177,7 +179,6 @@ FIXED: Mapping[str, Fixed] = {
         False, "Weights of another shape are an error, never left out."
     ),
     "backbone_config": Fixed(None, "The backbone is set by backbone_name."),
-    "var_freeze_expr": Fixed(None, "All weights are trained."),
     "use_keras_model": Fixed(True, "There is one implementation."),
     "dataset_type": Fixed(
         None, "Records are read as tfrecord_tools.convert writes them."

@@ -160,6 +160,14 @@ class Loss(leaf.Section):
     box_loss_weight: float = leaf.leaf(
         50.0, "Weight of the box loss.", at_least=0.0
     )
+    iou_loss_type: str = leaf.leaf(
+        "none",
+        "Loss on the overlap of boxes, beside the Huber loss.",
+        choices=("none", "iou", "giou", "diou", "ciou"),
+    )
+    iou_loss_weight: float = leaf.leaf(
+        1.0, "Weight of the overlap loss.", at_least=0.0
+    )
     weight_decay: float = leaf.leaf(
         4e-5, "Weight of the L2 term over kernels.", at_least=0.0
     )

@@ -6,6 +6,7 @@ A leaf's help, range and choices stand beside its default and nowhere else.
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from hparams import leaf
 
@@ -88,6 +89,32 @@ class Train(leaf.Section):
         300, "Passes over the training images.", at_least=1
     )
     seed: int = leaf.leaf(0, "Start of everything random.", at_least=0)
+    var_freeze_expr: str = leaf.leaf(
+        "",
+        "Variables that are not trained: a regular expression that their names"
+        " begin with; moving statistics that it names stand still.",
+    )
+    freeze_epochs: float = leaf.leaf(
+        0.0,
+        "Epochs after which what var_freeze_expr names is trained too; 0:"
+        " never.",
+        at_least=0.0,
+    )
+
+    def _check(self) -> None:
+        try:
+            re.compile(self.var_freeze_expr)
+        except re.error as error:
+            raise leaf.HParamError(
+                f"Hyper-parameter 'var_freeze_expr' is"
+                f" {self.var_freeze_expr!r}, expected a regular expression"
+                f" ({error})."
+            ) from None
+        if self.freeze_epochs and not self.var_freeze_expr:
+            raise leaf.HParamError(
+                f"Hyper-parameter 'freeze_epochs' is {self.freeze_epochs}, but"
+                " 'var_freeze_expr' names no variables: nothing is frozen."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -104,8 +104,10 @@ def to_text(name: str, value: object) -> str:
 
     Args:
       name: the flat name; image_size is written WIDTHxHEIGHT.
-      value: a value of its declared type.
+      value: a value of its declared type; empty text is shown by quotes.
     """
+    if value == "":
+        return "''"
     if name == "image_size" and isinstance(value, tuple):
         return f"{value[1]}x{value[0]}"
     if isinstance(value, bool):

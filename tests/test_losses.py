@@ -66,6 +66,7 @@ def _loss(
         tf.constant(classes),
         tf.constant(targets),
         tf.constant(num_positives, tf.float32),
+        tf.zeros([logits.shape[-2], 4]),
         loss,
     )
     assert {(t.dtype, t.shape.rank) for t in terms} == {(tf.float32, 0)}

@@ -40,11 +40,14 @@ class ForwardPass:
     Attributes:
       training: batch statistics and stochastic depth, or neither.
       seed: [2] int32, read where stochastic depth is on.
+      frozen: names of moving statistics that stand still; their layer
+        normalises by them in training too.
       updates: for every moving statistic, in order.
     """
 
     training: bool
     seed: tf.Tensor | None = None
+    frozen: frozenset[str] = frozenset()
     updates: list[Update] = dataclasses.field(default_factory=list)
 
     def drop_branch(
@@ -258,7 +261,9 @@ class BatchNorm(tf.Module):
 
     def __call__(self, features: tf.Tensor, run: ForwardPass) -> tf.Tensor:
         """Returns normalised features, in training by the batch's own."""
-        if not run.training:
+        # Officially the statistics of frozen layers go on moving.
+        is_frozen = self.mean.name in run.frozen
+        if not run.training or is_frozen:
             return tf.compat.v1.nn.fused_batch_norm(
                 features,
                 self.gamma,

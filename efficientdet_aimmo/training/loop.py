@@ -18,7 +18,7 @@ from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import report
-from efficientdet_aimmo.training import measure
+from efficientdet_aimmo.training import freezing, measure
 from efficientdet_aimmo.training import model_dir as model_dir_lib
 from efficientdet_aimmo.training import monitor as monitor_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
@@ -83,6 +83,14 @@ def train(config: config_lib.Config, run: Run) -> None:
         anchors_lib.anchor_boxes(config.anchors, config.data.image_size)
     )
     train_step = step_lib.make_train_step(state, anchors, schedule, config)
+    if state.frozen:
+        thaw_step = course.steps_of(config.train.freeze_epochs)
+        print(
+            freezing.describe(
+                state.frozen, state.detector.all_variables, thaw_step
+            ),
+            flush=True,
+        )
 
     # Go on where the last run ended, or begin.
     start = _resume(state, run)
@@ -119,7 +127,7 @@ def train(config: config_lib.Config, run: Run) -> None:
             raise _stopped(step)
         monitor.begin_step()
         batch = next(batches)
-        result = _numbers(train_step(batch))
+        result = _numbers(train_step(batch), config.loss)
         if not result.pop("is_finite"):
             monitor.close()
             raise _diverged(run.model_dir, step, batch, result)
@@ -139,8 +147,13 @@ def _make_measurer(
     return measure.Measurer(config, run.val, run.ground_truth, run.model_dir)
 
 
-def _numbers(result: step_lib.StepResult) -> dict[str, float]:
-    return {name: float(value) for name, value in result._asdict().items()}
+def _numbers(
+    result: step_lib.StepResult, loss: config_lib.Loss
+) -> dict[str, float]:
+    numbers = {name: float(value) for name, value in result._asdict().items()}
+    if loss.iou_loss_type == "none":
+        del numbers["iou_loss"]  # no curve of zeros
+    return numbers
 
 
 def _milestones(

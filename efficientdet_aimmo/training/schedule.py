@@ -36,7 +36,11 @@ class Course:
 
     def end_of_epoch(self, epoch: int) -> int:
         """Returns the step count at which `epoch` epochs have been seen."""
-        return math.ceil(epoch * self.num_images / self.batch_size)
+        return self.steps_of(epoch)
+
+    def steps_of(self, epochs: float) -> int:
+        """Returns how many steps it takes to see so many epochs."""
+        return math.ceil(epochs * self.num_images / self.batch_size)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from efficientdet_aimmo import checkpoint, weights
 from efficientdet_aimmo.model import detector as detector_lib
+from efficientdet_aimmo.training import freezing
 from hparams import config as config_lib
 
 
@@ -45,6 +46,8 @@ class TrainState:
 
     Attributes:
       detector: the network being trained.
+      frozen: names of variables that stand still, for ever or at first.
+      trainable: the variables that are trained at some step.
       optimizer: its state is built.
       averages: one per detector variable, batch-norm statistics included;
         empty if there is no moving average.
@@ -53,7 +56,15 @@ class TrainState:
 
     def __init__(self, config: config_lib.Config) -> None:
         self.detector = detector_lib.Detector(config)
-        self.trainable = [v for v in self.detector.all_variables if v.trainable]
+        self.frozen = freezing.frozen_names(
+            config.train.var_freeze_expr, self.detector.all_variables
+        )
+        is_thawed_later = config.train.freeze_epochs > 0.0
+        self.trainable = [
+            v
+            for v in self.detector.all_variables
+            if v.trainable and (is_thawed_later or v.name not in self.frozen)
+        ]
         self.optimizer = _make_optimizer(config.optimizer)
         # Making slots otherwise happens in the first step, after a restore.
         self.optimizer._create_all_weights(self.trainable)

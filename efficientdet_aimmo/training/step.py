@@ -20,6 +20,7 @@ class StepResult(NamedTuple):
 
     class_loss: tf.Tensor
     box_loss: tf.Tensor
+    iou_loss: tf.Tensor
     l2_loss: tf.Tensor
     total_loss: tf.Tensor
     gradient_norm: tf.Tensor  # before clipping
@@ -33,10 +34,11 @@ class Gradients(NamedTuple):
 
     class_loss: tf.Tensor
     box_loss: tf.Tensor
+    iou_loss: tf.Tensor
     l2_loss: tf.Tensor
     total_loss: tf.Tensor
     num_positives: tf.Tensor
-    values: list[tf.Tensor]  # one per trainable variable
+    values: list[tf.Tensor]  # one per variable that is not frozen
     updates: list[layers.Update]  # batch-norm statistics
 
 
@@ -45,8 +47,15 @@ def compute_gradients(
     batch: pipeline.TrainBatch,
     anchors: tf.Tensor,
     config: config_lib.Config,
+    frozen: frozenset[str],
 ) -> Gradients:
-    """Returns losses and gradients of a batch; changes nothing."""
+    """Returns losses and gradients of a batch; changes nothing.
+
+    Frozen variables, given by name, get no gradient and are not in the L2 term
+    (as officially); layers whose moving statistics are frozen normalise by
+    them.
+    """
+    trained = _trained(state, frozen)
     target = targets.assign_targets(
         batch.boxes,
         batch.classes,
@@ -58,8 +67,12 @@ def compute_gradients(
     seed = tf.stack(
         [tf.constant(config.train.seed, tf.int64), state.step.read_value()]
     )
-    run = layers.ForwardPass(training=True, seed=tf.cast(seed, tf.int32))
-    with tf.GradientTape() as tape:
+    run = layers.ForwardPass(
+        training=True, seed=tf.cast(seed, tf.int32), frozen=frozen
+    )
+    # Only what is watched costs a backward pass.
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(trained)
         outputs = state.detector.forward(batch.images, run)
         loss = losses.detection_loss(
             outputs.logits,
@@ -67,19 +80,27 @@ def compute_gradients(
             target.classes,
             target.boxes,
             num_positives,
+            anchors,
             config.loss,
         )
-        l2_loss = losses.l2_loss(state.trainable, config.loss.weight_decay)
+        l2_loss = losses.l2_loss(trained, config.loss.weight_decay)
         total = loss.total + l2_loss
     return Gradients(
         loss.class_loss,
         loss.box_loss,
+        loss.iou_loss,
         l2_loss,
         total,
         num_positives,
-        tape.gradient(total, state.trainable),
+        tape.gradient(total, trained),
         run.updates,
     )
+
+
+def _trained(
+    state: state_lib.TrainState, frozen: frozenset[str]
+) -> list[tf.Variable]:
+    return [v for v in state.trainable if v.name not in frozen]
 
 
 def _average(state: state_lib.TrainState, decay: float) -> None:
@@ -111,10 +132,12 @@ def make_train_step(
     """
     clip_norm = config.optimizer.clip_gradients_norm
     decay = config.optimizer.moving_average_decay
+    thaw_step = schedule.course.steps_of(config.train.freeze_epochs)
 
     @tf.function(autograph=False)
-    def train_step(batch: pipeline.TrainBatch) -> StepResult:
-        found = compute_gradients(state, batch, anchors, config)
+    def take(batch: pipeline.TrainBatch, is_thawed: bool) -> StepResult:
+        frozen = frozenset() if is_thawed else state.frozen
+        found = compute_gradients(state, batch, anchors, config, frozen)
         norm = tf.linalg.global_norm(found.values)
         rate = schedule(state.step)
         is_finite = tf.math.is_finite(found.total_loss + norm)
@@ -125,7 +148,7 @@ def make_train_step(
         def apply() -> tf.Tensor:
             state.optimizer.learning_rate.assign(rate)
             state.optimizer.apply_gradients(
-                zip(gradients, state.trainable, strict=True)
+                zip(gradients, _trained(state, frozen), strict=True)
             )
             for update in found.updates:
                 update.store()
@@ -136,6 +159,7 @@ def make_train_step(
         return StepResult(
             found.class_loss,
             found.box_loss,
+            found.iou_loss,
             found.l2_loss,
             found.total_loss,
             norm,
@@ -143,5 +167,11 @@ def make_train_step(
             found.num_positives,
             is_finite,
         )
+
+    def train_step(batch: pipeline.TrainBatch) -> StepResult:
+        # One graph before the thaw and one after it: a frozen part costs no
+        # backward pass.
+        is_thawed = thaw_step > 0 and int(state.step) >= thaw_step
+        return take(batch, is_thawed)
 
     return train_step

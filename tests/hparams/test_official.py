@@ -85,8 +85,9 @@ def test_fixed_key_accepts_its_value_as_text_too(key: str) -> None:
         ({"strategy": "gpus"}, "one device"),
         ({"mixed_precision": "TRUE"}, "float32"),
         ({"autoaugment_policy": "v0"}, "input_rand_hflip"),
-        ({"var_freeze_expr": "(efficientnet|fpn_cells)"}, "trained"),
-        ({"iou_loss_type": "ciou"}, "Huber"),
+        ({"iou_loss_type": "eiou"}, "'ciou'"),
+        ({"var_freeze_expr": "(efficientnet"}, "regular expression"),
+        ({"freeze_epochs": 3}, "nothing is frozen"),
         ({"data_format": "channels_first"}, "[B, H, W, C]"),
         ({"heads": ["object_detection", "segmentation"]}, "segmentation"),
         ({"is_training_bn": False}, "Batch norm"),
@@ -102,11 +103,15 @@ def test_refusal_says_what_to_use(given: dict[str, object], words: str) -> None:
 @pytest.mark.parametrize("nothing", [None, "", "None", "null", "~"])
 def test_not_set_leaves_the_presets_value(nothing: object) -> None:
     base = override.override(
-        BASE, "fpn_weight_method=sum,survival_prob=0.5,sigma=0.3,iou_thresh=0.4"
+        BASE,
+        "fpn_weight_method=sum,survival_prob=0.5,sigma=0.3,iou_thresh=0.4,"
+        "iou_loss_type=ciou,var_freeze_expr=box",
     )
     given = {
         "fpn_weight_method": nothing,
         "survival_prob": nothing,
+        "iou_loss_type": nothing,
+        "var_freeze_expr": nothing,
         "nms_configs": {"sigma": nothing, "iou_thresh": nothing},
         "strategy": nothing,
     }
@@ -133,15 +138,14 @@ def test_a_type_error_stays_one_under_an_official_name() -> None:
     )
 
 
-def test_the_tutorials_settings_load_but_for_what_is_not_there_yet(
+def test_the_tutorials_settings_load(
     official_settings: dict[str, Any],
 ) -> None:
     given, names = official.split_label_map(official_settings["voc_config"])
     assert names is not None
     assert (len(names), names[0], names[-1]) == (20, "aeroplane", "tvmonitor")
-    assert "'var_freeze_expr'" in _message(given)
-    del given["var_freeze_expr"]
     made = override.override(BASE, given)
+    assert made.train.var_freeze_expr == "(efficientnet|fpn_cells|resample_p6)"
     assert made.optimizer.learning_rate == 0.8
     assert made.optimizer.lr_warmup_init == 0.08
     assert made.model.num_classes == 21

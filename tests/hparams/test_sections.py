@@ -217,7 +217,7 @@ def test_base_holds_the_official_defaults(
     other = {"image_size", "backbone_name", "fpn_num_filters"}
     # Officially "not set", or a number that the data set gives here.
     other |= {"fpn_weight_method", "survival_prob", "max_instances_per_image"}
-    other |= {"num_classes"}
+    other |= {"num_classes", "iou_loss_type", "var_freeze_expr"}
     for found in LEAVES:
         if found.name in official_defaults and found.name not in other:
             value = json.loads(json.dumps(found.default))

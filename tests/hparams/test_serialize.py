@@ -24,7 +24,8 @@ def _scalars(hint: Any, limits: leaf.Limits) -> Any:
     if hint is bool:
         return strategies.booleans()
     if hint is str:
-        return strategies.sampled_from(limits.choices or ())
+        words = ("", "box", "(efficientnet|fpn_cells)")
+        return strategies.sampled_from(limits.choices or words)
     low = limits.above if limits.at_least is None else limits.at_least
     if hint is int:
         high = limits.at_most or 2**40
@@ -59,6 +60,8 @@ def _chosen(draw: Any) -> dict[str, Any]:
     for low, high in PAIRS:
         if low in chosen:
             chosen[low], chosen[high] = sorted((chosen[low], chosen[high]))
+    if chosen.get("freeze_epochs"):  # of what is frozen
+        chosen["var_freeze_expr"] = "class"
     # Sorting the levels keeps them in range: 3 to 5 and 5 to 9 meet in 5.
     return chosen
 

@@ -109,6 +109,9 @@ WITNESSES = [
     Witness("label_smoothing", 0.1, o.steps),
     Witness("delta", 0.5, o.steps),
     Witness("box_loss_weight", 10.0, o.steps),
+    Witness("iou_loss_type", "giou", o.steps),
+    Witness("iou_loss_type", "ciou", o.steps, {"iou_loss_type": "diou"}),
+    Witness("iou_loss_weight", 3.0, o.steps, {"iou_loss_type": "iou"}),
     Witness("weight_decay", 0.01, o.steps),
     Witness("optimizer", "adam", o.steps),
     Witness("optimizer", "lamb", o.steps, {"optimizer": "adam"}),
@@ -140,6 +143,9 @@ WITNESSES = [
     Witness("train_batch_size", 3, o.train_batches),
     Witness("train_batch_size", 8, o.run, _RUN, "last_step"),
     Witness("num_epochs", 3, o.run, _RUN, "last_step"),
+    Witness("var_freeze_expr", "tiny/kernel", o.steps),
+    # An epoch has four steps: thawed after the first of the two.
+    Witness("freeze_epochs", 0.25, o.steps, {"var_freeze_expr": "tiny/k"}),
     # Draws of weights, order, augmentation and stochastic depth, each alone.
     Witness("seed", 1, o.first_weights),
     Witness("seed", 1, o.image_order),

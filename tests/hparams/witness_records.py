@@ -1,4 +1,4 @@
-"""What witnesses look at: a few records, and a network of two variables."""
+"""What witnesses look at: a few records, and a network of three variables."""
 
 from __future__ import annotations
 
@@ -65,10 +65,13 @@ class TinyNetwork(tf.Module):
         self._offsets = draw.normal(size=shape).astype(np.float32)
         kernel = draw.normal(size=(3, self.num_classes + 4))
         self.kernel = tf.Variable(kernel.astype(np.float32), name="tiny/kernel")
+        self.bias = tf.Variable(
+            tf.zeros([self.num_classes + 4]), name="tiny/bias"
+        )
         self.mean = tf.Variable(
             [0.0, 0.0, 0.0], trainable=False, name="tiny/moving_mean"
         )
-        self.all_variables = [self.kernel, self.mean]
+        self.all_variables = [self.kernel, self.bias, self.mean]
 
     def forward(
         self, images: tf.Tensor, run: layers.ForwardPass
@@ -77,7 +80,7 @@ class TinyNetwork(tf.Module):
         run.updates.append(
             layers.Update(self.mean, tf.reduce_mean(colours, 0), 0.5)
         )
-        both = (colours @ self.kernel)[:, None] + self._offsets
+        both = (colours @ self.kernel + self.bias)[:, None] + self._offsets
         if run.seed is not None:
             both *= tf.random.stateless_uniform([], run.seed)
         count = self.num_classes

@@ -19,7 +19,11 @@ def trainer() -> tiny.Trainer:
 def test_sgd_clips_by_the_global_norm_once(trainer: tiny.Trainer) -> None:
     before = trainer.values()
     found = step.compute_gradients(
-        trainer.state, tiny.batch(), trainer.anchors, trainer.config
+        trainer.state,
+        tiny.batch(),
+        trainer.anchors,
+        trainer.config,
+        frozenset(),
     )
     gradients = [tf.convert_to_tensor(g).numpy() for g in found.values]
     norm = np.sqrt(
