@@ -18,27 +18,6 @@ _SECTIONS = (*config.Config.SECTIONS, _OFFICIAL_SECTION)
 _DOTTED = {found.dotted: found for found in config.LEAVES.values()}
 
 
-def _split(text: str) -> Iterator[str]:
-    """Yields the parts of text between commas outside of brackets."""
-    depth = 0
-    start = 0
-    for i, letter in enumerate(text):
-        if letter in "([{":
-            depth += 1
-        elif letter in ")]}":
-            depth -= 1
-            if depth < 0:
-                break
-        elif letter == "," and depth == 0:
-            yield text[start:i]
-            start = i + 1
-    if depth != 0:
-        raise leaf.HParamError(
-            f"Hyper-parameters {text!r}: a bracket has no partner."
-        )
-    yield text[start:]
-
-
 def parse_text(text: str) -> dict[str, str]:
     """Returns the names and values in 'learning_rate=0.04,image_size=960x512'.
 
@@ -48,8 +27,13 @@ def parse_text(text: str) -> dict[str, str]:
     Raises:
       HParamError: a part is not name=value, or a name is given twice.
     """
+    parts = convert.split(text)
+    if parts is None:
+        raise leaf.HParamError(
+            f"Hyper-parameters {text!r}: a bracket has no partner."
+        )
     found: dict[str, str] = {}
-    for part in _split(text):
+    for part in parts:
         if not part.strip():
             continue
         name, equals, given = (piece.strip() for piece in part.partition("="))

@@ -63,6 +63,27 @@ def test_file_and_text_give_equal_objects(tmp_path: pathlib.Path) -> None:
     assert made[0].nms.iou_thresh == BASE.nms.iou_thresh
 
 
+def test_pairs_are_the_same_as_yaml_lists_and_as_text(
+    tmp_path: pathlib.Path,
+) -> None:
+    texts = (
+        "aspect_ratios: [[1.0, 1.0], [1.4, 0.7]]\nanchor_scale: [4,4,3,5,4]\n",
+        "aspect_ratios: '[(1.0, 1.0), (1.4, 0.7)]'\n"
+        "anchor_scale: '[4, 4, 3, 5, 4]'\n",
+        "anchors:\n  aspect_ratios:\n  - [1, 1]\n  - (1.4,0.7)\n"
+        "  anchor_scale: 4*4*3*5*4\n",
+    )
+    made = []
+    for text in texts:
+        path = _written(tmp_path, text)
+        made.append(override.override(BASE, hparams_file.parse_hparams(path)))
+    text = "aspect_ratios=[[1.0,1.0],[1.4,0.7]],anchor_scale=[4,4,3,5,4]"
+    made.append(override.override(BASE, hparams_file.parse_hparams(text)))
+    assert made[0].anchors.aspect_ratios == ((1.0, 1.0), (1.4, 0.7))
+    assert made[0].anchors.anchor_scale == (4.0, 4.0, 3.0, 5.0, 4.0)
+    assert made == [made[0]] * 4
+
+
 def test_nothing_given() -> None:
     assert hparams_file.parse_hparams("") == {}
 
