@@ -72,6 +72,11 @@ def _flat(given: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
+def leaf_names(given: Mapping[str, object]) -> set[str]:
+    """Returns the flat names of what a mapping gives, in any spelling."""
+    return {name.rpartition(".")[2] for name, _ in _flat(given)}
+
+
 def _unknown(name: str) -> leaf.HParamError:
     section, _, last = name.rpartition(".")
     known = {
