@@ -72,6 +72,12 @@ def _flat(given: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
+def is_name(name: str) -> bool:
+    """Returns whether a name is a hyper-parameter or section, also official."""
+    known = (config.LEAVES, _DOTTED, official_keys.KEYS, _SECTIONS)
+    return any(name in names for names in known)
+
+
 def leaf_names(given: Mapping[str, object]) -> set[str]:
     """Returns the flat names of what a mapping gives, in any spelling."""
     return {name.rpartition(".")[2] for name, _ in _flat(given)}

@@ -120,6 +120,20 @@ def test_flag_and_a_section_of_the_file_must_agree(
     )
 
 
+def test_a_project_of_the_pytorch_port(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "mine.yml"
+    path.write_text(
+        "num_gpus: 1\nanchors_ratios: '[(1.4, 0.7)]'\nobj_list: [car]\n"
+    )
+    config, names = _resolve(
+        f"--hparams={path},learning_rate=1e-4", "--num_epochs=17"
+    )
+    assert names == ("car",)
+    assert config.anchors.aspect_ratios == ((1.4, 0.7),)
+    assert config.optimizer.learning_rate == 1e-4
+    assert config.train.num_epochs == 17
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -143,7 +157,7 @@ def test_flag_and_a_section_of_the_file_must_agree(
         (
             "--hparams={0: car}",
             "--hparams: Hyper-parameters as text are name=value,name=value,"
-            " got '{0: car}'. A file's name ends in .yaml.",
+            " got '{0: car}'. A file's name ends in .yaml and comes first.",
         ),
         (
             "--model_name=eficientdet-d0",
