@@ -30,6 +30,10 @@ value of the wrong type or out of range, and a name given twice are errors.
     nms.method: hard                 # or dotted
     nms_configs: {iou_thresh: 0.6}   # or by its official name
 
+A file may be followed by what it leaves out: `--hparams=FILE.yaml,seed=1`. A
+project file of the PyTorch port is read as well, see
+[from-the-pytorch-port.md](from-the-pytorch-port.md).
+
 - Text is read by the type of the hyper-parameter: `1e-3` is a number also where
   YAML takes it for text. `true`, `false`, `yes`, `no`, `on`, `off` in any case
   are booleans where the hyper-parameter is one, and an error where it is not.
