@@ -1,6 +1,7 @@
-"""The --hparams flag: a YAML file, or name=value,name=value.
+"""The --hparams flag: a YAML file, name=value,name=value, or both.
 
-The file is read with YAML's safe loader, and a key given twice is an error
+The file is one of hyper-parameters, or a project of the PyTorch port, which its
+keys tell. It is read with YAML's safe loader, and a key given twice is an error
 where the safe loader would silently keep the last one.
 """
 
@@ -11,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from hparams import leaf, override
+from hparams import leaf, override, port
 from tfrecord_tools import command
 
 _SUFFIXES = (".yaml", ".yml")
@@ -85,20 +86,55 @@ def load_yaml_mapping(path: str) -> dict[str, object]:
     return found
 
 
+def _load(path: str) -> dict[str, object]:
+    """Returns a file's hyper-parameters; prints what a project says here."""
+    given = load_yaml_mapping(path)
+    if not port.is_project(given):
+        return given
+    try:
+        project = port.translate(given)
+    except leaf.HParamError as error:
+        raise _usage(f"Hyper-parameter file {path!r}: {error}") from None
+    for notice in project.notices:
+        print(f"{path}: {notice}", flush=True)
+    if project.names is None:
+        return project.values
+    return {**project.values, "label_map": project.names}
+
+
+def _split_path(text: str) -> tuple[str, str]:
+    """Returns the file's path, '' if there is none, and the text behind it."""
+    if "=" not in text and text.endswith(_SUFFIXES):
+        return text, ""
+    first, _, rest = text.partition(",")
+    if "=" not in first and first.endswith(_SUFFIXES):
+        return first, rest
+    return "", text
+
+
 def parse_hparams(text: str) -> Mapping[str, object]:
     """Returns the names and values that the --hparams flag gives.
 
     Args:
-      text: the path of a .yaml file, or 'name=value,name=value', or ''.
+      text: the path of a .yaml file, 'name=value,name=value', a path and a
+        comma before these, or ''.
 
     Raises:
-      UserError: USAGE: it is neither, or the file cannot be used.
+      UserError: USAGE: it is none of these, the file cannot be used, or a name
+        is given in the file and behind it.
     """
-    if "=" not in text and text.endswith(_SUFFIXES):
-        return load_yaml_mapping(text)
+    path, rest = _split_path(text)
+    from_file = _load(path) if path else {}
     try:
-        return override.parse_text(text)
+        given = override.parse_text(rest)
     except leaf.HParamError as error:
         raise _usage(
-            f"--hparams: {error} A file's name ends in .yaml."
+            f"--hparams: {error} A file's name ends in .yaml and comes first."
         ) from None
+    for name in given:
+        if name in from_file:
+            raise _usage(
+                f"--hparams gives {name!r} in {path!r} and again behind it, as"
+                f" {given[name]!r}. Give it once."
+            )
+    return {**from_file, **given}

@@ -86,8 +86,9 @@ def resolve(
             if values[name].value is not None
         }
         both = override.override(from_hparams, from_flags)
+        in_hparams = override.leaf_names(given)
         for flag, leaf in LEAVES.items():
-            if leaf in from_flags and leaf in given:
+            if leaf in from_flags and leaf in in_hparams:
                 _check_same(flag, leaf, from_hparams, both)
     except config_lib.HParamError as error:
         raise _usage(str(error)) from error

@@ -7,6 +7,7 @@ the same value means the same wherever it was written.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import typing
 from typing import Any
@@ -50,12 +51,37 @@ def unquoted(text: str) -> str:
     return text
 
 
+def split(text: str) -> list[str] | None:
+    """Returns the parts of text between commas outside of brackets.
+
+    None if a bracket has no partner.
+    """
+    parts = []
+    depth = start = 0
+    for i, letter in enumerate(text):
+        if letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+            if depth < 0:
+                return None
+        elif letter == "," and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    return None if depth else [*parts, text[start:]]
+
+
 def items(text: str) -> list[str] | None:
-    """Returns the items of '[a, b]', '(a, b)' or 'a*b'; None if no list."""
+    """Returns the items of '[a, b]', '(a, b)' or 'a*b'; None if no list.
+
+    An item may be a list itself: '[(1, 2), (3, 4)]' has two.
+    """
     for opening, closing in ("[]", "()"):
         if text.startswith(opening) and text.endswith(closing):
             inner = text[1:-1].strip().removesuffix(",")
-            return [unquoted(item) for item in inner.split(",") if inner]
+            parts = split(inner)
+            if parts is not None:  # else '(1, 2)*(3, 4)'
+                return [unquoted(item) for item in parts if inner]
     if "*" in text:
         return [unquoted(item) for item in text.split("*")]
     return None
@@ -91,10 +117,16 @@ def value(given: object, hint: Any) -> object:
 
     Text is converted; a list may be '[1, 2]' or '1*2', and a value that is no
     list fills a list of fixed length. Anything else must have the type already.
+    Of several types the first that fits is taken.
 
     Raises:
       TypeError: it cannot be one.
     """
+    if leaf.is_union(hint):
+        for kind in typing.get_args(hint):
+            with contextlib.suppress(TypeError):
+                return value(given, kind)
+        raise TypeError
     if typing.get_origin(hint) is tuple:
         return _tuple(given, hint)
     if isinstance(given, str):

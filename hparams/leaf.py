@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -39,19 +41,23 @@ class Limits:
     def fault(self, value: object) -> str:
         """Returns what value should have been, or '' if it is in range.
 
-        The items of a tuple are checked one by one.
+        The items of a tuple, and of tuples in it, are checked one by one.
         """
-        for item in value if isinstance(value, tuple) else (value,):
-            if isinstance(item, float) and not math.isfinite(item):
-                return "a finite number"
-            if self.choices is not None and item not in self.choices:
-                return str(self)
-            if self.at_least is not None and item < self.at_least:
-                return str(self)
-            if self.at_most is not None and item > self.at_most:
-                return str(self)
-            if self.above is not None and item <= self.above:
-                return str(self)
+        if isinstance(value, tuple):
+            return next(filter(None, map(self.fault, value)), "")
+        return self._fault_of_one(value)
+
+    def _fault_of_one(self, value: Any) -> str:
+        if isinstance(value, float) and not math.isfinite(value):
+            return "a finite number"
+        if self.choices is not None and value not in self.choices:
+            return str(self)
+        if self.at_least is not None and value < self.at_least:
+            return str(self)
+        if self.at_most is not None and value > self.at_most:
+            return str(self)
+        if self.above is not None and value <= self.above:
+            return str(self)
         return ""
 
 
@@ -89,7 +95,7 @@ class Leaf(typing.NamedTuple):
 
     section: str
     name: str
-    hint: Any  # bool, int, float, str, tuple[x, ...] or tuple[x, x]
+    hint: Any  # bool, int, float, str, tuple[x, ...], tuple[x, x] or x | y
     default: object
     limits: Limits
 
@@ -109,23 +115,45 @@ _TYPE_NAMES: Mapping[Any, tuple[str, str]] = {
 
 def type_name(hint: Any) -> str:
     """Returns how a leaf's type is called in messages and documents."""
-    if typing.get_origin(hint) is not tuple:
-        return _TYPE_NAMES[hint][0]
     items = typing.get_args(hint)
-    plural = _TYPE_NAMES[items[0]][1]
+    if is_union(hint):
+        return " or ".join(map(type_name, items))
+    if not items:
+        return _TYPE_NAMES[hint][0]
+    plural = _plural_name(items[0])
     if items[-1] is Ellipsis:
         return f"a list of {plural}"
     return f"a list of {len(items)} {plural}"
 
 
+def _plural_name(hint: Any) -> str:
+    items = typing.get_args(hint)
+    if is_union(hint):
+        return " or ".join(map(_plural_name, items))
+    if len(items) == 2 and items[-1] is not Ellipsis:
+        return f"pairs of {_plural_name(items[0])}"
+    return _TYPE_NAMES[hint][1]
+
+
+def is_union(hint: Any) -> bool:
+    """Returns whether a type is one of several, written 'x | y'."""
+    return isinstance(hint, types.UnionType)
+
+
 def typed(value: object, hint: Any) -> object:
     """Returns value in the declared type.
 
-    An integer is a number, a list is a tuple; nothing else is converted.
+    An integer is a number, a list is a tuple; nothing else is converted. Of
+    several types the first that fits is taken.
 
     Raises:
       TypeError: the value is not of that type.
     """
+    if is_union(hint):
+        for kind in typing.get_args(hint):
+            with contextlib.suppress(TypeError):
+                return typed(value, kind)
+        raise TypeError
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, (tuple, list)):
             raise TypeError

@@ -63,6 +63,33 @@ def _ordered_names(given: object) -> list[object]:
     return [names[i] for i in range(1, len(names) + 1)]
 
 
+def checked_names(
+    key: str, given: list[object] | tuple[object, ...]
+) -> tuple[str, ...]:
+    """Returns class names as they are given.
+
+    Args:
+      key: the setting that lists them, for messages.
+      given: the names in the order of their ids.
+
+    Raises:
+      HParamError: there are none, or one is empty, given twice or no text.
+    """
+    names: list[str] = []
+    for name in given:
+        if not isinstance(name, str) or not name.strip():
+            raise leaf.HParamError(
+                f"{key} has the name {name!r}, expected text (YAML reads words"
+                " such as on and no as booleans: quote them)."
+            )
+        if name in names:
+            raise leaf.HParamError(f"{key} has {name!r} twice.")
+        names.append(name)
+    if not names:
+        raise leaf.HParamError(f"{key} is empty, expected the class names.")
+    return tuple(names)
+
+
 def split_label_map(
     given: Mapping[str, object],
 ) -> tuple[dict[str, object], tuple[str, ...] | None]:
@@ -82,19 +109,7 @@ def split_label_map(
     rest = {k: v for k, v in given.items() if k != "label_map"}
     if convert.is_nothing(given.get("label_map")):
         return rest, None
-    names: list[str] = []
-    for name in _ordered_names(given["label_map"]):
-        if not isinstance(name, str) or not name.strip():
-            raise leaf.HParamError(
-                f"label_map has the name {name!r}, expected text (YAML reads"
-                " words such as on and no as booleans: quote them)."
-            )
-        if name in names:
-            raise leaf.HParamError(f"label_map has {name!r} twice.")
-        names.append(name)
-    if not names:
-        raise leaf.HParamError(f"label_map is empty. {_MAP_HELP}")
-    return rest, tuple(names)
+    return rest, checked_names("label_map", _ordered_names(given["label_map"]))
 
 
 class Setting(typing.NamedTuple):

@@ -18,27 +18,6 @@ _SECTIONS = (*config.Config.SECTIONS, _OFFICIAL_SECTION)
 _DOTTED = {found.dotted: found for found in config.LEAVES.values()}
 
 
-def _split(text: str) -> Iterator[str]:
-    """Yields the parts of text between commas outside of brackets."""
-    depth = 0
-    start = 0
-    for i, letter in enumerate(text):
-        if letter in "([{":
-            depth += 1
-        elif letter in ")]}":
-            depth -= 1
-            if depth < 0:
-                break
-        elif letter == "," and depth == 0:
-            yield text[start:i]
-            start = i + 1
-    if depth != 0:
-        raise leaf.HParamError(
-            f"Hyper-parameters {text!r}: a bracket has no partner."
-        )
-    yield text[start:]
-
-
 def parse_text(text: str) -> dict[str, str]:
     """Returns the names and values in 'learning_rate=0.04,image_size=960x512'.
 
@@ -48,8 +27,13 @@ def parse_text(text: str) -> dict[str, str]:
     Raises:
       HParamError: a part is not name=value, or a name is given twice.
     """
+    parts = convert.split(text)
+    if parts is None:
+        raise leaf.HParamError(
+            f"Hyper-parameters {text!r}: a bracket has no partner."
+        )
     found: dict[str, str] = {}
-    for part in _split(text):
+    for part in parts:
         if not part.strip():
             continue
         name, equals, given = (piece.strip() for piece in part.partition("="))
@@ -86,6 +70,17 @@ def _flat(given: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             )
         else:
             yield name, value
+
+
+def is_name(name: str) -> bool:
+    """Returns whether a name is a hyper-parameter or section, also official."""
+    known = (config.LEAVES, _DOTTED, official_keys.KEYS, _SECTIONS)
+    return any(name in names for names in known)
+
+
+def leaf_names(given: Mapping[str, object]) -> set[str]:
+    """Returns the flat names of what a mapping gives, in any spelling."""
+    return {name.rpartition(".")[2] for name, _ in _flat(given)}
 
 
 def _unknown(name: str) -> leaf.HParamError:

@@ -30,12 +30,17 @@ value of the wrong type or out of range, and a name given twice are errors.
     nms.method: hard                 # or dotted
     nms_configs: {iou_thresh: 0.6}   # or by its official name
 
+A file may be followed by what it leaves out: `--hparams=FILE.yaml,seed=1`. A
+project file of the PyTorch port is read as well, see
+[from-the-pytorch-port.md](from-the-pytorch-port.md).
+
 - Text is read by the type of the hyper-parameter: `1e-3` is a number also where
   YAML takes it for text. `true`, `false`, `yes`, `no`, `on`, `off` in any case
   are booleans where the hyper-parameter is one, and an error where it is not.
 - A number without a fraction may stand for any number; `4.0` is no integer.
 - Lists are `[1, 2]` or `1*2`. One value fills a list of fixed length:
-  `mean_rgb=127`.
+  `mean_rgb=127`. Pairs are `[[1.0, 1.0], [1.4, 0.7]]`; as text also
+  `[(1.0, 1.0), (1.4, 0.7)]`, which a YAML file must put in quotes.
 - `image_size` is `WIDTHxHEIGHT`, one number for a square, or a list
   `[height, width]`.
 - `label_map` in the YAML file lists the class names in the order of their ids:

@@ -75,11 +75,17 @@ class Anchors(leaf.Section):
     num_scales: int = leaf.leaf(
         3, "Octave scales per level: 2^(i/num_scales).", at_least=1
     )
-    aspect_ratios: tuple[float, ...] = leaf.leaf(
-        (1.0, 2.0, 0.5), "Width over height of the anchors.", above=0.0
+    aspect_ratios: tuple[float | tuple[float, float], ...] = leaf.leaf(
+        (1.0, 2.0, 0.5),
+        "Shapes of the anchors: width over height at equal area, or a pair of"
+        " factors on the side, [width, height].",
+        above=0.0,
     )
-    anchor_scale: float = leaf.leaf(
-        4.0, "Anchor side over stride at the first octave.", above=0.0
+    anchor_scale: float | tuple[float, ...] = leaf.leaf(
+        4.0,
+        "Anchor side over stride at the first octave; a list has one for each"
+        " level.",
+        above=0.0,
     )
     match_iou: float = leaf.leaf(
         0.5,
@@ -92,6 +98,14 @@ class Anchors(leaf.Section):
         leaf.check_order(self, "min_level", "max_level")
         if not self.aspect_ratios:
             raise leaf.HParamError("Hyper-parameter 'aspect_ratios' is empty.")
+        levels = self.max_level - self.min_level + 1
+        scales = self.anchor_scale
+        if isinstance(scales, tuple) and len(scales) != levels:
+            raise leaf.HParamError(
+                f"Hyper-parameter 'anchor_scale' has {len(scales)} numbers,"
+                f" expected one number for all levels, or {levels}: one for"
+                f" each of the levels {self.min_level} to {self.max_level}."
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

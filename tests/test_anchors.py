@@ -1,7 +1,8 @@
 """Anchors against the official arrays and by hand.
 
 data/anchors.npz holds every 499th anchor of the official EfficientDet
-(google/automl, commit 6a54c874, unpatched), and how many there are.
+(google/automl, commit 6a54c874, unpatched), and how many there are; with pairs
+as shapes and a scale for each level every 13th, which every level has.
 """
 
 from __future__ import annotations
@@ -38,6 +39,40 @@ def test_anchors_equal_the_official_ones(
         np.testing.assert_allclose(
             anchors[::499], arrays[f"rows_{case}"], rtol=1e-6, atol=1e-4
         )
+
+
+def test_pairs_and_a_scale_for_each_level_equal_the_official_ones() -> None:
+    section = config.Anchors(
+        aspect_ratios=((0.7, 1.4), (1.0, 1.0), (1.4, 0.7)),
+        anchor_scale=(4.0, 4.0, 3.0, 5.0, 4.0),
+    )
+    anchors = anchors_lib.anchor_boxes(section, (256, 256))
+    case = "256x256_pairs_perlevelscale"
+    with np.load(REFERENCE) as arrays:
+        assert anchors.shape == (arrays[f"count_{case}"], 4)
+        np.testing.assert_allclose(
+            anchors[::13], arrays[f"rows_{case}"], rtol=1e-6, atol=1e-4
+        )
+
+
+def test_a_number_and_a_pair_side_by_side_by_hand() -> None:
+    section = config.Anchors(
+        min_level=5,
+        max_level=6,
+        num_scales=1,
+        aspect_ratios=(4.0, (2.0, 0.25)),
+        anchor_scale=(1.0, 3.0),
+    )
+    anchors = anchors_lib.anchor_boxes(section, (64, 64))
+    # (height, width) of the last cell of level 5, then of level 6's only cell.
+    sides = [(16, 64), (8, 64), (96, 384), (48, 384)]
+    centres = [48, 48, 32, 32]
+    expected = [
+        [c - h / 2, c - w / 2, c + h / 2, c + w / 2]
+        for c, (h, w) in zip(centres, sides, strict=True)
+    ]
+    np.testing.assert_allclose(anchors[-4:], expected, rtol=1e-6)
+    assert anchors_lib.anchors_per_cell(section) == 2
 
 
 def test_feature_sizes_are_halves_rounded_up() -> None:

@@ -63,6 +63,27 @@ def test_file_and_text_give_equal_objects(tmp_path: pathlib.Path) -> None:
     assert made[0].nms.iou_thresh == BASE.nms.iou_thresh
 
 
+def test_pairs_are_the_same_as_yaml_lists_and_as_text(
+    tmp_path: pathlib.Path,
+) -> None:
+    texts = (
+        "aspect_ratios: [[1.0, 1.0], [1.4, 0.7]]\nanchor_scale: [4,4,3,5,4]\n",
+        "aspect_ratios: '[(1.0, 1.0), (1.4, 0.7)]'\n"
+        "anchor_scale: '[4, 4, 3, 5, 4]'\n",
+        "anchors:\n  aspect_ratios:\n  - [1, 1]\n  - (1.4,0.7)\n"
+        "  anchor_scale: 4*4*3*5*4\n",
+    )
+    made = []
+    for text in texts:
+        path = _written(tmp_path, text)
+        made.append(override.override(BASE, hparams_file.parse_hparams(path)))
+    text = "aspect_ratios=[[1.0,1.0],[1.4,0.7]],anchor_scale=[4,4,3,5,4]"
+    made.append(override.override(BASE, hparams_file.parse_hparams(text)))
+    assert made[0].anchors.aspect_ratios == ((1.0, 1.0), (1.4, 0.7))
+    assert made[0].anchors.anchor_scale == (4.0, 4.0, 3.0, 5.0, 4.0)
+    assert made == [made[0]] * 4
+
+
 def test_nothing_given() -> None:
     assert hparams_file.parse_hparams("") == {}
 
@@ -134,6 +155,80 @@ def test_missing_file(tmp_path: pathlib.Path) -> None:
 def test_neither_a_file_nor_text() -> None:
     assert _message("config.json") == (
         "--hparams: Hyper-parameters as text are name=value,name=value, got"
-        " 'config.json'. A file's name ends in .yaml."
+        " 'config.json'. A file's name ends in .yaml and comes first."
     )
     assert "given twice" in _message("seed=1,seed=2")
+
+
+PROJECT = """\
+# for example
+project_name: street
+num_gpus: 1
+mean: [0.5, 0.5, 0.5]
+std: [0.5, 0.25, 0.5]
+anchors_scales: '[2 ** 0, 2 ** (1.0 / 2.0)]'
+anchors_ratios: '[(1.0, 1.0), (1.4, 0.7)]'
+obj_list: ['car', 'truck']
+"""
+
+
+def test_a_project_of_the_port_says_what_it_is_read_as(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _written(tmp_path, PROJECT)
+    given = hparams_file.parse_hparams(f"{path},learning_rate=1e-4")
+    read_as = (
+        "mean_rgb=[127.5,127.5,127.5],stddev_rgb=[127.5,63.75,127.5],"
+        "num_scales=2,aspect_ratios=[[1.0,1.0],[1.4,0.7]],"
+        "label_map=[car,truck]"
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        f"{path}: a project file of the PyTorch port, read as {read_as}",
+        f"{path}: project_name (street) is not used: the run's folder is"
+        " --model_dir.",
+        f"{path}: num_gpus (1) is not used: a run uses one GPU of those that"
+        " CUDA_VISIBLE_DEVICES shows, or the CPU if that is -1.",
+    ]
+    rest, names = official.split_label_map(given)
+    # What is printed may be given instead.
+    text = hparams_file.parse_hparams(f"{read_as},learning_rate=1e-4")
+    other, same_names = official.split_label_map(text)
+    assert names == same_names == ("car", "truck")
+    assert override.override(BASE, rest) == override.override(BASE, other)
+
+
+def test_a_faulty_project_names_the_file(tmp_path: pathlib.Path) -> None:
+    path = _written(tmp_path, PROJECT + "seed: 1\n")
+    assert _message(path).startswith(
+        f"Hyper-parameter file {path!r}: 'project_name' is a key of the"
+    )
+
+
+def test_text_behind_a_file(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _written(tmp_path, "seed: 3\nnms: {sigma: 0.3}\n")
+    given = hparams_file.parse_hparams(f"{path},mean_rgb=[1,2,3],gamma=2")
+    made = override.override(BASE, given)
+    assert made == override.override(
+        BASE, "seed=3,sigma=0.3,mean_rgb=[1,2,3],gamma=2"
+    )
+    assert capsys.readouterr().out == ""
+    assert hparams_file.parse_hparams(f"{path},") == {
+        "seed": 3,
+        "nms": {"sigma": 0.3},
+    }
+    assert _message(f"{path},seed=3") == (
+        f"--hparams gives 'seed' in {path!r} and again behind it, as '3'. Give"
+        " it once."
+    )
+    assert "'config.yml'. A file's name ends in .yaml and comes first." in (
+        _message("seed=1,config.yml")
+    )
+    assert _message(f"{path},b.yml").startswith("Cannot read the hyper-")
+
+
+def test_commas_in_a_files_name(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a,b.yaml"
+    path.write_text("seed: 3\n")
+    assert hparams_file.parse_hparams(str(path)) == {"seed": 3}

@@ -88,9 +88,11 @@ def test_a_flag_sets_its_hyper_parameter(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(official_flags.LEAVES))
 def test_flag_and_hparams_must_agree(name: str) -> None:
     leaf = official_flags.LEAVES[name]
-    assert _fault(f"--{name}=17", f"--hparams={leaf}=18") == (
-        f"--{name}=17, but --hparams says {leaf}=18. Give one of them."
-    )
+    section = config_lib.LEAVES[leaf].section
+    for spelling in (leaf, f"{section}.{leaf}"):
+        assert _fault(f"--{name}=17", f"--hparams={spelling}=18") == (
+            f"--{name}=17, but --hparams says {leaf}=18. Give one of them."
+        )
 
 
 def test_hparams_come_on_top_of_the_recipe() -> None:
@@ -106,6 +108,30 @@ def test_label_map_is_handed_on_as_names(tmp_path: pathlib.Path) -> None:
     config, names = _resolve(f"--hparams={path}")
     assert names == ("car", "truck")
     assert config.model.num_classes == 2
+
+
+def test_flag_and_a_section_of_the_file_must_agree(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("train: {num_epochs: 18}\n")
+    assert "but --hparams says num_epochs=18." in _fault(
+        "--num_epochs=17", f"--hparams={path}"
+    )
+
+
+def test_a_project_of_the_pytorch_port(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "mine.yml"
+    path.write_text(
+        "num_gpus: 1\nanchors_ratios: '[(1.4, 0.7)]'\nobj_list: [car]\n"
+    )
+    config, names = _resolve(
+        f"--hparams={path},learning_rate=1e-4", "--num_epochs=17"
+    )
+    assert names == ("car",)
+    assert config.anchors.aspect_ratios == ((1.4, 0.7),)
+    assert config.optimizer.learning_rate == 1e-4
+    assert config.train.num_epochs == 17
 
 
 @pytest.mark.parametrize(
@@ -131,7 +157,7 @@ def test_label_map_is_handed_on_as_names(tmp_path: pathlib.Path) -> None:
         (
             "--hparams={0: car}",
             "--hparams: Hyper-parameters as text are name=value,name=value,"
-            " got '{0: car}'. A file's name ends in .yaml.",
+            " got '{0: car}'. A file's name ends in .yaml and comes first.",
         ),
         (
             "--model_name=eficientdet-d0",

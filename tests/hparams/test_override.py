@@ -136,6 +136,56 @@ def test_one_value_fills_a_list_of_fixed_length() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "shapes"),
+    [
+        ("[1.0, 2.0, 0.5]", (1.0, 2.0, 0.5)),
+        ("1*2*0.5", (1.0, 2.0, 0.5)),
+        ([1, "2", 0.5], (1.0, 2.0, 0.5)),
+        ("[[1.0,1.0],[1.4,0.7]]", ((1.0, 1.0), (1.4, 0.7))),
+        ("[(1.0, 1.0), (1.4, 0.7),]", ((1.0, 1.0), (1.4, 0.7))),
+        ("((1, 1), (1.4, 0.7))", ((1.0, 1.0), (1.4, 0.7))),
+        ("(1, 1)*(1.4, 0.7)", ((1.0, 1.0), (1.4, 0.7))),
+        ([[1, 1], [1.4, 0.7]], ((1.0, 1.0), (1.4, 0.7))),
+        ([(1, "1"), "(1.4, 0.7)"], ((1.0, 1.0), (1.4, 0.7))),
+        ("[1.0, [1.4, 0.7]]", (1.0, (1.4, 0.7))),
+        ([1, [1.4, 0.7]], (1.0, (1.4, 0.7))),
+        ("(1.4, 0.7)", (1.4, 0.7)),  # two numbers, not one pair
+    ],
+)
+def test_shapes_of_anchors(given: object, shapes: tuple[object, ...]) -> None:
+    ways: list[Any] = [{"aspect_ratios": given}]
+    if isinstance(given, str):
+        ways.append(f"seed=0,aspect_ratios={given}")
+    for way in ways:
+        made = override.override(BASE, way)
+        assert made.anchors.aspect_ratios == shapes
+        assert all(
+            type(n) is float
+            for shape in made.anchors.aspect_ratios
+            for n in (shape if isinstance(shape, tuple) else (shape,))
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "scale"),
+    [
+        ("4.5", 4.5),
+        (4, 4.0),
+        ("[4,4,3,5,4]", (4.0, 4.0, 3.0, 5.0, 4.0)),
+        ("4*4*3*5*4", (4.0, 4.0, 3.0, 5.0, 4.0)),
+        ([4, 4, "3", 5.0, 4], (4.0, 4.0, 3.0, 5.0, 4.0)),
+    ],
+)
+def test_one_anchor_scale_or_one_for_each_level(
+    given: object, scale: object
+) -> None:
+    made = override.override(BASE, {"anchor_scale": given})
+    assert made.anchors.anchor_scale == scale
+    if isinstance(given, str):
+        assert override.override(BASE, f"anchor_scale={given}") == made
+
+
+@pytest.mark.parametrize(
     ("given", "message"),
     [
         (

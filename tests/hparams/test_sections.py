@@ -39,7 +39,8 @@ NOT_A_LIST: tuple[object, ...] = (
 def _wrong(found: leaf.Leaf) -> tuple[object, ...]:
     if found.hint in NOT_OF_TYPE:
         return NOT_OF_TYPE[found.hint]
-    if found.name == "aspect_ratios":  # any number of ratios is a list
+    if found.name in ("aspect_ratios", "anchor_scale"):
+        # Any number of shapes is a list; of scales see test_message.
         return tuple(v for v in NOT_A_LIST if v != [40, 40, 40, 40])
     return NOT_A_LIST
 
@@ -99,7 +100,7 @@ def _outside(found: leaf.Leaf) -> list[object]:
         values += [limits.above, limits.above - step]
     if limits.choices is not None:
         values += ["other", limits.choices[0].upper(), ""]
-    if found.hint in (float, tuple[float, float, float], tuple[float, ...]):
+    if found.hint not in (bool, int, str, tuple[int, int]):
         values += [float("nan"), float("inf"), -float("inf"), 10**400, "1e999"]
     return values
 
@@ -175,6 +176,51 @@ def test_bounds_themselves_are_allowed(found: leaf.Leaf) -> None:
         (
             "aspect_ratios=[]",
             "Hyper-parameter 'aspect_ratios' is empty.",
+        ),
+        (
+            "aspect_ratios=[1.0,[1.4,0.7,1]]",
+            "Hyper-parameter 'aspect_ratios' is '[1.0,[1.4,0.7,1]]', expected"
+            " a list of numbers or pairs of numbers.",
+        ),
+        (
+            "aspect_ratios=[[[1.4,0.7],[1,1]]]",
+            "Hyper-parameter 'aspect_ratios' is '[[[1.4,0.7],[1,1]]]',"
+            " expected a list of numbers or pairs of numbers.",
+        ),
+        (
+            "aspect_ratios=[1,(1.4,0)]",
+            "Hyper-parameter 'aspect_ratios' is (1.0, (1.4, 0.0)), expected"
+            " above 0.0.",
+        ),
+        (
+            "aspect_ratios=[(1.4,1e999)]",
+            "Hyper-parameter 'aspect_ratios' is ((1.4, inf),), expected a"
+            " finite number.",
+        ),
+        (
+            "anchor_scale=[4,4,-3,5,4]",
+            "Hyper-parameter 'anchor_scale' is (4.0, 4.0, -3.0, 5.0, 4.0),"
+            " expected above 0.0.",
+        ),
+        (
+            "anchor_scale=[[4,4,3,5,4]]",
+            "Hyper-parameter 'anchor_scale' is '[[4,4,3,5,4]]', expected a"
+            " number or a list of numbers.",
+        ),
+        (
+            "anchor_scale=[4,4,3]",
+            "Hyper-parameter 'anchor_scale' has 3 numbers, expected one number"
+            " for all levels, or 5: one for each of the levels 3 to 7.",
+        ),
+        (
+            "max_level=8,anchor_scale=[4,4,3,5,4]",
+            "Hyper-parameter 'anchor_scale' has 5 numbers, expected one number"
+            " for all levels, or 6: one for each of the levels 3 to 8.",
+        ),
+        (
+            "anchor_scale=[]",
+            "Hyper-parameter 'anchor_scale' has 0 numbers, expected one number"
+            " for all levels, or 5: one for each of the levels 3 to 7.",
         ),
         (
             "jitter_min=3",

@@ -44,9 +44,12 @@ def _values(found: leaf.Leaf) -> Any:
         count = len(found.default)  # type: ignore[arg-type]
         item = int if found.name == "image_size" else float
         return strategies.tuples(*[_scalars(item, found.limits)] * count)
+    number = _scalars(float, found.limits)
     if found.name == "aspect_ratios":
-        ratios = strategies.lists(_scalars(float, found.limits), min_size=1)
-        return ratios.map(tuple)
+        shape = number | strategies.tuples(number, number)
+        return strategies.lists(shape, min_size=1).map(tuple)
+    if found.name == "anchor_scale":  # cut to the number of levels in _chosen
+        return number | strategies.tuples(*[number] * 7)
     return _scalars(found.hint, found.limits)
 
 
@@ -63,6 +66,10 @@ def _chosen(draw: Any) -> dict[str, Any]:
     if chosen.get("freeze_epochs"):  # of what is frozen
         chosen["var_freeze_expr"] = "class"
     # Sorting the levels keeps them in range: 3 to 5 and 5 to 9 meet in 5.
+    if isinstance(chosen.get("anchor_scale"), tuple):
+        low = chosen.setdefault("min_level", BASE.anchors.min_level)
+        high = chosen.setdefault("max_level", BASE.anchors.max_level)
+        chosen["anchor_scale"] = chosen["anchor_scale"][: high - low + 1]
     return chosen
 
 
@@ -174,6 +181,24 @@ def test_faulty_json(text: str, message: str) -> None:
     with pytest.raises(leaf.HParamError) as caught:
         serialize.from_json(text)
     assert str(caught.value) == message
+
+
+def test_shapes_and_scales_are_shown_and_saved_as_they_were_written() -> None:
+    for shapes, scale in (
+        ("[1.0,2.0,0.5]", "4.0"),
+        ("[[1.0,1.0],[1.4,0.7]]", "[4.0,4.0,3.0,5.0,4.0]"),
+        ("[1.0,[1.4,0.7]]", "3.5"),
+    ):
+        made = override.override(
+            BASE, f"aspect_ratios={shapes},anchor_scale={scale}"
+        )
+        table = serialize.describe(made).split()
+        assert table[table.index("aspect_ratios") + 1] == shapes
+        assert table[table.index("anchor_scale") + 1] == scale
+        saved = json.loads(serialize.to_json(made))["anchors"]
+        assert saved["aspect_ratios"] == json.loads(shapes)
+        assert saved["anchor_scale"] == json.loads(scale)
+        assert serialize.from_json(serialize.to_json(made)) == made
 
 
 def test_no_json_says_where() -> None:
