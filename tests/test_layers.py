@@ -18,12 +18,13 @@ SHARED_TOOLS = {"tfrecord_tools.schema", "tfrecord_tools.command"}
 
 # Parts of the detector, lowest first. A part imports only lower ones and
 # itself; training alone imports a part of its own level, evaluation. Both of
-# these read checkpoints, so checkpoint and weights stand below them.
+# these read checkpoints, so checkpoint, weights and pretrained stand below.
 LEVELS: tuple[set[str], ...] = (
-    {"boxes", "anchors", "devices"},
+    {"boxes", "anchors", "devices", "archives", "transfer"},
     {"data", "model", "losses", "postprocess", "pictures"},
     {"checkpoint"},
     {"weights"},
+    {"pretrained"},
     {"training", "evaluation", "export"},
     {
         "hparams_file",

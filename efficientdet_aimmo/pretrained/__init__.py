@@ -1,0 +1,1 @@
+"""Published weights: fetched by their names, read into our networks."""
