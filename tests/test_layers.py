@@ -24,6 +24,7 @@ LEVELS: tuple[set[str], ...] = (
     {"data", "model", "losses", "postprocess", "pictures"},
     {"checkpoint"},
     {"weights"},
+    {"pretrained"},
     {"training", "evaluation", "export"},
     {
         "hparams_file",
