@@ -1,1 +1,1 @@
-"""Published weights: fetched by their names, read into our networks."""
+"""Weights from elsewhere, by their official names."""
