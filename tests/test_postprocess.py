@@ -1,42 +1,15 @@
-"""Detections against the official arrays, a NumPy soft-NMS and hand examples.
-
-data/postprocess.npz holds results of the official EfficientDet (google/automl,
-commit 6a54c874, unpatched) and the logits and codes they came from, thinned to
-the anchors whose score reaches the last detection: the others cannot matter.
-"""
+"""Detections against a NumPy soft-NMS and examples by hand."""
 
 from __future__ import annotations
-
-import pathlib
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
-from efficientdet_aimmo import anchors as anchors_lib
 from efficientdet_aimmo import postprocess
 from hparams import config
 
-REFERENCE = pathlib.Path(__file__).parent / "data" / "postprocess.npz"
-HEIGHTS_WIDTHS = {
-    "synthetic": (256, 256),
-    "rect": (256, 384),
-    "d0net": (256, 256),
-}
-# What the official code was run with.
-OFFICIAL: dict[str, dict[str, Any]] = {
-    "gaussian": {"method": "gaussian", "sigma": 0.5, "score_thresh": 0.001},
-    "hard": {"method": "hard", "iou_thresh": 0.5, "score_thresh": 0.0},
-    "gaussian_thr": {
-        "method": "gaussian",
-        "sigma": 0.3,
-        "score_thresh": 0.05,
-        "max_output_size": 20,
-    },
-    "hard_thr": {"method": "hard", "iou_thresh": 0.3, "score_thresh": 0.1},
-}
 ABSENT = -1e9  # a logit whose score is 0, below every threshold
 
 
@@ -72,60 +45,6 @@ def _at(
     anchors = np.asarray(boxes)
     codes = np.zeros((1, len(anchors), 4))
     return _detect(_logit(scores)[None], codes, anchors, nms)
-
-
-@pytest.mark.parametrize("name", HEIGHTS_WIDTHS)
-@pytest.mark.parametrize(
-    ("case", "mode", "candidates"),
-    # The official global NMS ignores max_nms_inputs: no such case.
-    [(case, "global", "best class") for case in OFFICIAL]
-    + [(case, "per_class", "best class") for case in OFFICIAL]
-    + [(case, "per_class", "all classes") for case in ("gaussian", "hard")],
-)
-def test_equals_official(
-    name: str, case: str, mode: str, candidates: str
-) -> None:
-    """Official: without max_nms_inputs an anchor's best class alone counts."""
-    with np.load(REFERENCE) as arrays:
-        suffix = "_topk5000" if candidates == "all classes" else ""
-        prefix = f"{name}/{case}{suffix}/{mode}/"
-        boxes = arrays[prefix + "boxes"]
-        scores = arrays[prefix + "scores"]
-        classes = arrays[prefix + "classes"] - 1
-        logits = arrays[f"{name}/logits"][None]
-        codes = arrays[f"{name}/codes"][None]
-        rows = arrays[f"{name}/anchor_rows"]
-        scale = float(arrays[f"{name}/scale"])
-    height, width = HEIGHTS_WIDTHS[name]
-    if mode == "per_class" and candidates == "best class":
-        best = logits.max(axis=-1, keepdims=True)
-        logits = np.where(logits == best, logits, ABSENT)
-    # The official code clips after NMS or never: with the anchors in the middle
-    # of a huge image, nothing is clipped here either.
-    shift = 2000.0
-    anchors = anchors_lib.anchor_boxes(config.Anchors(), (height, width))
-    found = _detect(
-        logits,
-        codes,
-        anchors[rows] + shift,
-        config.Nms(
-            per_class=mode == "per_class",
-            max_nms_inputs=5000 if candidates == "all classes" else 0,
-            **OFFICIAL[case],
-        ),
-        (scale,),
-        ((10**6, 10**6),),
-    )
-    count = len(scores)
-    got = found.boxes[0, :count] - shift * scale
-    if mode == "global":
-        got = np.clip(got, 0.0, np.array([height, width] * 2) * scale)
-    assert found.count[0] == count
-    np.testing.assert_allclose(found.scores[0, :count], scores, atol=1e-5)
-    np.testing.assert_allclose(got, boxes, atol=2e-3)
-    np.testing.assert_array_equal(found.classes[0, :count], classes)
-    assert not found.boxes[0, count:].any()
-    assert not found.scores[0, count:].any()
 
 
 def _numpy_iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:

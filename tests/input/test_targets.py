@@ -1,12 +1,6 @@
-"""Targets against a brute-force matcher in NumPy and official labels.
-
-data/labels.npz holds the positive anchors that the official EfficientDet
-(google/automl, commit 6a54c874, unpatched) finds for given boxes.
-"""
+"""Targets against a brute-force matcher in NumPy."""
 
 from __future__ import annotations
-
-import pathlib
 
 import numpy as np
 import pytest
@@ -16,7 +10,6 @@ from efficientdet_aimmo import anchors as anchors_lib
 from efficientdet_aimmo.data import targets as targets_lib
 from hparams import config
 
-REFERENCE = pathlib.Path(__file__).parents[1] / "data" / "labels.npz"
 IMAGE_SIZE = (64, 96)
 ANCHORS = anchors_lib.anchor_boxes(config.Anchors(), IMAGE_SIZE)
 
@@ -113,53 +106,6 @@ def test_mixed_batch_equals_brute_force(
                 rtol=1e-4, atol=1e-5,
             )  # fmt: skip
         assert not codes[i][~positive].any()
-
-
-def _official(case: str) -> dict[str, np.ndarray]:
-    with np.load(REFERENCE) as arrays:
-        return {
-            name.split("/")[1]: arrays[name]
-            for name in arrays.files
-            if name.startswith(f"{case}/")
-        }
-
-
-@pytest.mark.parametrize("case", ["none", "rect", "exact_anchor"])
-def test_targets_equal_the_official_labels(case: str) -> None:
-    part = _official(case)
-    size = (256, 384) if case == "rect" else (512, 512)
-    anchors = anchors_lib.anchor_boxes(config.Anchors(), size)
-    assert len(anchors) == part["num_anchors"]
-    # A row for padding, and the reference's ids start at 1.
-    boxes = np.pad(part["boxes"], [[0, 1], [0, 0]])
-    classes = np.pad(part["classes"] - 1, [0, 1])
-    found, codes = _assign(
-        boxes[None], classes[None], [len(boxes) - 1], anchors=anchors
-    )
-    positive = np.flatnonzero(found[0] >= 0)
-    np.testing.assert_array_equal(positive, part["anchors"])
-    np.testing.assert_array_equal(found[0, positive], part["anchor_classes"])
-    np.testing.assert_allclose(
-        codes[0, positive], part["codes"], rtol=1e-4, atol=1e-5
-    )
-
-
-def test_official_labels_differ_where_two_boxes_want_one_anchor() -> None:
-    # Boxes 1 and 2 are both best at one anchor. Officially the first has it;
-    # here the one that overlaps it more.
-    part = _official("clipped")
-    anchors = anchors_lib.anchor_boxes(config.Anchors(), (512, 512))
-    boxes, classes = part["boxes"], part["classes"] - 1
-    best = _iou(boxes, anchors).argmax(axis=1)
-    assert best[1] == best[2]
-    found, _ = _assign(
-        boxes[None], classes[None], [len(boxes)], anchors=anchors
-    )
-    official = np.full(len(anchors), -1)
-    official[part["anchors"]] = part["anchor_classes"]
-    assert np.flatnonzero(found[0] != official) == [best[1]]
-    assert official[best[1]] == classes[1]
-    assert found[0, best[1]] == classes[2]
 
 
 def _inner_anchor() -> np.ndarray:

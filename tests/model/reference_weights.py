@@ -2,7 +2,8 @@
 
 Weights follow from a seed and the variable's name alone. They are large enough
 everywhere that a wrong epsilon or two swapped batch norms show in the outputs.
-Moving statistics are measured ones, in tests/data/d0_statistics.npz.
+Moving statistics are measured ones, in tests/data/d0_statistics.npz and
+lite0_4cls.npz.
 """
 
 from __future__ import annotations
@@ -42,10 +43,11 @@ def value(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     return np.asarray(drawn, np.float32)
 
 
-def images(seed: int) -> np.ndarray:
-    """Returns two images, [2, 256, 256, 3] float32: noise on waves."""
-    noise = np.random.RandomState(seed).standard_normal((2, 256, 256, 3))
-    image, row, column = np.ogrid[:2, :256, :256]
+def images(seed: int, size: tuple[int, int] = (256, 256)) -> np.ndarray:
+    """Returns two images, [2, *size, 3] float32: noise on waves."""
+    height, width = size
+    noise = np.random.RandomState(seed).standard_normal((2, height, width, 3))
+    image, row, column = np.ogrid[:2, :height, :width]
     waves = np.sin(column / 17 + image) * np.cos(row / 23 - image)
     colours = np.array([1.0, 0.7, -0.5])
     return (0.5 * noise + waves[..., None] * colours).astype(np.float32)

@@ -1,36 +1,17 @@
-"""The network against the official one: variables, outputs, statistics.
-
-Reference (google/automl, commit 6a54c874, unpatched): variables_90cls.json.gz
-lists name, shape and trainable flag of all variables in order; d0_4cls.npz
-holds outputs of D0 for reference_weights, thinned, in inference and training,
-and every 17th number of the moving statistics that one training call left.
-"""
+"""The network: sizes, statistics, first weights, stochastic depth."""
 
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import json
-import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from efficientdet_aimmo import anchors as anchors_lib
-from efficientdet_aimmo import losses
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.model import layers
 from hparams import config, override, presets
-from tests.model import reference_weights
-
-DATA = pathlib.Path(__file__).parents[1] / "data"
-LEVELS = range(3, 8)
-
-
-def _arrays(name: str) -> dict[str, np.ndarray]:
-    with np.load(DATA / name) as arrays:
-        return dict(arrays)
 
 
 def _tiny_config(**other: object) -> config.Config:
@@ -60,114 +41,6 @@ def _values(variables: list[tf.Variable]) -> np.ndarray:
 @pytest.fixture(scope="module")
 def tiny() -> detector_lib.Detector:
     return detector_lib.Detector(_tiny_config())
-
-
-@pytest.fixture(scope="module")
-def d0() -> detector_lib.Detector:
-    """Returns D0 with four classes and the reference's trainable weights."""
-    base = presets.get_config("efficientdet-d0")
-    detector = detector_lib.Detector(
-        override.override(base, {"num_classes": 4})
-    )
-    for variable in detector.all_variables:
-        if variable.trainable:
-            shape = tuple(variable.shape)
-            variable.assign(reference_weights.value(variable.name, shape, 11))
-    return detector
-
-
-def _restore_statistics(detector: detector_lib.Detector) -> None:
-    moving = _arrays("d0_statistics.npz")["moving"]
-    start = 0
-    for variable in _moving(detector):
-        end = start + variable.shape.num_elements()
-        variable.assign(moving[start:end])
-        start = end
-    assert start == len(moving)
-
-
-def _flat(levels: list[np.ndarray], every: tuple[int, int]) -> list[np.ndarray]:
-    """Returns the thinned levels: the two large ones more than the others."""
-    return [
-        level.reshape(-1)[:: every[0] if place < 2 else every[1]]
-        for place, level in enumerate(levels)
-    ]
-
-
-def _by_level(outputs: tf.Tensor) -> list[np.ndarray]:
-    """Splits [2, A, n] of 256x256 images into the five levels."""
-    sizes = [9 * (256 // 2**level) ** 2 for level in LEVELS]
-    return [part.numpy() for part in tf.split(outputs, sizes, axis=1)]
-
-
-def _compare(
-    expected: dict[str, np.ndarray],
-    mode: str,
-    found: dict[str, list[np.ndarray]],
-) -> None:
-    for part, levels in found.items():
-        for level, values in zip(LEVELS, _flat(levels, (101, 7)), strict=True):
-            name = f"{mode}/{part}_{level}"
-            np.testing.assert_allclose(
-                values, expected[name], atol=1e-3, rtol=1e-4, err_msg=name
-            )
-
-
-@pytest.mark.parametrize("model", ["d0", "d1", "lite0"])
-def test_variables_are_the_official_ones_in_order(model: str) -> None:
-    with gzip.open(DATA / "variables_90cls.json.gz") as file:
-        expected = json.load(file)[f"efficientdet-{model}"]
-    base = presets.get_config(f"efficientdet-{model}")
-    detector = detector_lib.Detector(
-        override.override(base, {"num_classes": 90})
-    )
-    found = [
-        [v.name, v.shape.as_list(), int(v.trainable)]
-        for v in detector.all_variables
-    ]
-    assert found == expected
-    assert {v.dtype for v in detector.all_variables} == {tf.float32}
-
-
-def test_inference_equals_the_official_network(
-    d0: detector_lib.Detector,
-) -> None:
-    _restore_statistics(d0)
-    images = tf.constant(reference_weights.images(1011))
-    run = layers.ForwardPass(training=False)
-    outputs, features = d0.forward(images, run), d0.features(images, run)
-    assert run.updates == []
-    found = {
-        "feat": [level.numpy() for level in features.backbone],
-        "fpn": [level.numpy() for level in features.pyramid],
-        "cls": _by_level(outputs.logits),
-        "box": _by_level(outputs.codes),
-    }
-    _compare(_arrays("d0_4cls.npz"), "eval", found)
-
-
-def test_training_equals_the_official_network(
-    d0: detector_lib.Detector,
-) -> None:
-    _restore_statistics(d0)
-    outputs = d0(tf.constant(reference_weights.images(1011)), training=True)
-    expected = _arrays("d0_4cls.npz")
-    found = {"cls": _by_level(outputs.logits), "box": _by_level(outputs.codes)}
-    _compare(expected, "train", found)
-    np.testing.assert_allclose(
-        _values(_moving(d0))[::17], expected["after"], atol=1e-4, rtol=1e-4
-    )
-
-
-def test_l2_loss_counts_the_official_kernels(
-    d0: detector_lib.Detector,
-) -> None:
-    names = json.loads((DATA / "l2_variables_d0.json").read_text())
-    assert len(names) == 150
-    by_name = {v.name.removesuffix(":0"): v for v in d0.all_variables}
-    squares = [np.sum(by_name[n].numpy().astype(float) ** 2) for n in names]
-    found = losses.l2_loss(d0.trainable_variables, 4e-5)
-    np.testing.assert_allclose(found, 4e-5 * sum(squares) / 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
