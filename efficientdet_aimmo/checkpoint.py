@@ -26,6 +26,11 @@ from hparams import serialize
 # The suffix under which official checkpoints keep a moving average too.
 AVERAGE_SUFFIX = "/ExponentialMovingAverage"
 
+# Names of what is no weight of the detector: the steps done, and what the
+# optimizer keeps.
+STEP = "step"
+OPTIMIZER = "optimizer/"
+
 _FOLDER = "checkpoints"
 _BUNDLE = "variables"
 META = "meta.json"
@@ -83,7 +88,12 @@ class Checkpoint:
             for name, value in values.items()
             if name.endswith(AVERAGE_SUFFIX)
         }
-        return averages or values
+        plain = {
+            name: value
+            for name, value in values.items()
+            if name != STEP and not name.startswith(OPTIMIZER)
+        }
+        return averages or plain
 
 
 def _digest(path: str) -> str:
@@ -196,6 +206,11 @@ def open_checkpoint(path: str) -> Checkpoint:
         raise CheckpointError(
             f"{path} is no whole checkpoint ({type(error).__name__}: {error})."
         ) from error
+
+
+def is_model_dir(path: str) -> bool:
+    """Returns whether a run has, or had, its checkpoints in a folder."""
+    return os.path.isdir(os.path.join(path, _FOLDER))
 
 
 def latest(model_dir: str) -> tuple[Checkpoint | None, list[str]]:

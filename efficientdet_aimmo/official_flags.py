@@ -30,7 +30,6 @@ REFUSED = {
     "input_partition_dims": "training runs on one device",
     "use_xla": "the step is compiled by TensorFlow without XLA",
     "use_fake_data": "examples/aimmo_street is a small real data set",
-    "backbone_ckpt": "use --ckpt with a checkpoint of this product",
     "eval_name": "figures go to MODEL_DIR/eval/STEP.json",
     "eval_samples": "every image of --val_file_pattern counts",
     "eval_after_train": "use --mode=train_and_eval",

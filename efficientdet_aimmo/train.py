@@ -78,7 +78,24 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "ckpt",
     None,
-    "begin with the weights of this model_dir or checkpoint",
+    "begin with these weights: a name as efficientdet-d0 (the published ones),"
+    " a model_dir or checkpoint of this package, a TensorFlow checkpoint, an"
+    " .h5 or .pth file; see docs/weights.md",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "backbone_ckpt",
+    None,
+    "begin with these weights of the backbone alone: a name as efficientnet-b0"
+    " (trained on ImageNet), or a path as for --ckpt",
+    flag_values=FLAGS,
+)
+flags.DEFINE_enum(
+    "reuse_head",
+    "auto",
+    ["auto", "none", "all"],
+    "the class head's last layer in --ckpt: auto takes over the classes that"
+    " mean the same, none draws it anew, all takes it as it is",
     flag_values=FLAGS,
 )
 flags.DEFINE_integer(
@@ -114,6 +131,8 @@ def main(values: flags.FlagValues) -> None:
             val_file_pattern=values.val_file_pattern,
             val_json_file=values.val_json_file,
             ckpt=values.ckpt,
+            backbone_ckpt=values.backbone_ckpt or None,
+            reuse_head=values.reuse_head,
             num_examples_per_epoch=values.num_examples_per_epoch,
             environment=command.environment(),
         ),

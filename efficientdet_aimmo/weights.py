@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -52,16 +51,6 @@ def find(model_dir: str, path: str | None) -> checkpoint_lib.Checkpoint:
             " that efficientdet_aimmo.train wrote.",
         )
     return newest
-
-
-def read_weights(path: str) -> dict[str, np.ndarray]:
-    """Returns the weights of a checkpoint, or of the newest of a model_dir.
-
-    Raises:
-      UserError: there is no whole checkpoint.
-    """
-    is_checkpoint = os.path.exists(os.path.join(path, checkpoint_lib.META))
-    return find(path, path if is_checkpoint else None).weights()
 
 
 def assign(

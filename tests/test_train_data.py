@@ -178,5 +178,6 @@ def test_a_folder_that_cannot_be_written(cmd: Command) -> None:
 
 def test_a_start_that_is_no_checkpoint(cmd: Command) -> None:
     assert cmd.fault(65, f"--ckpt={cmd.records}").startswith(
-        f"{cmd.records} has no whole checkpoint. No checkpoint was found."
+        f"The folder {cmd.records} holds 0 TensorFlow checkpoints, and no file"
+        " 'checkpoint' names one. Expected a model_dir or checkpoint of this"
     )

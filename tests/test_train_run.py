@@ -236,7 +236,7 @@ def test_a_run_begins_with_the_weights_of_another(
     assert _continued(run, tmp_path / "model", *more) == 75
     (begun,) = first_state
     assert begun["step"] == 0
-    averages = weights.read_weights(str(run.model_dir))
+    averages = weights.find(str(run.model_dir), None).weights()
     for name, value in averages.items():
         np.testing.assert_array_equal(begun[name], value)
         suffix = checkpoint.AVERAGE_SUFFIX
@@ -252,6 +252,6 @@ def test_weights_of_another_network_are_refused(
     more = ("--model_name=efficientdet-lite0", f"--ckpt={run.model_dir}")
     assert _continued(run, tmp_path / "model", *more) == 65
     said = capsys.readouterr().err
-    assert said.startswith("error: The checkpoint does not fit this network: ")
-    assert "Give the --model_name and classes that it was trained" in said
+    assert "do not fit this network" in said
+    assert "Give the --model_name and settings that they were trained" in said
     assert first_state == []

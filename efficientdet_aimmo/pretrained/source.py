@@ -19,6 +19,9 @@ class Source:
       unused: keys of weights in the file that no variable takes.
       left_out: keys that are no weights of the network, and why.
       is_average: the moving average was taken.
+      notes: what else a reader should know, a sentence each.
+      class_names: the classes of its class head, class 0 first; None if the
+        file does not say.
     """
 
     form: str
@@ -26,3 +29,5 @@ class Source:
     unused: tuple[str, ...]
     left_out: Mapping[str, str]
     is_average: bool
+    notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] | None = None

@@ -18,6 +18,7 @@ from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import report
+from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
 from efficientdet_aimmo.training import freezing, measure
 from efficientdet_aimmo.training import model_dir as model_dir_lib
 from efficientdet_aimmo.training import monitor as monitor_lib
@@ -39,7 +40,7 @@ class Run:
       train: the training records, checked.
       val: the validation records, checked; None trains without measuring.
       ground_truth: of the validation records.
-      warm_start: weights to begin with, by name; None begins from the seed.
+      warm_start: weights to begin with; None begins from the seed.
       threads: CPU threads and oneDNN setting.
     """
 
@@ -47,7 +48,7 @@ class Run:
     train: source_lib.Source
     val: source_lib.Source | None
     ground_truth: ground_truth_lib.GroundTruth | None
-    warm_start: Mapping[str, np.ndarray] | None
+    warm_start: warm_start_lib.WarmStart | None
     threads: str
 
 
@@ -78,19 +79,11 @@ def train(config: config_lib.Config, run: Run) -> None:
         counts.images, config.train.train_batch_size, config.train.num_epochs
     )
     schedule = schedule_lib.Schedule(config.optimizer, course)
-    state = state_lib.TrainState(config)
+    state = _make_state(config, course)
     anchors = tf.constant(
         anchors_lib.anchor_boxes(config.anchors, config.data.image_size)
     )
     train_step = step_lib.make_train_step(state, anchors, schedule, config)
-    if state.frozen:
-        thaw_step = course.steps_of(config.train.freeze_epochs)
-        print(
-            freezing.describe(
-                state.frozen, state.detector.all_variables, thaw_step
-            ),
-            flush=True,
-        )
 
     # Go on where the last run ended, or begin.
     start = _resume(state, run)
@@ -139,6 +132,19 @@ def train(config: config_lib.Config, run: Run) -> None:
     _write_result(run.model_dir, course.num_steps, measurer)
 
 
+def _make_state(
+    config: config_lib.Config, course: schedule_lib.Course
+) -> state_lib.TrainState:
+    """Returns the state, and says what of it is frozen."""
+    state = state_lib.TrainState(config)
+    if state.frozen:
+        thaw_step = course.steps_of(config.train.freeze_epochs)
+        variables = state.detector.all_variables
+        line = freezing.describe(state.frozen, variables, thaw_step)
+        print(line, flush=True)
+    return state
+
+
 def _make_measurer(
     config: config_lib.Config, run: Run
 ) -> measure.Measurer | None:
@@ -181,7 +187,11 @@ def _resume(state: state_lib.TrainState, run: Run) -> int:
         print(f"warning: {fault} The one before is used.", flush=True)
     if newest is None:
         if run.warm_start is not None:
-            state.warm_start(run.warm_start)
+            report = run.warm_start.load(
+                state.detector.all_variables, run.train.classes
+            )
+            state.restart_averages()
+            print(report.text(), flush=True)
         return 0
     if newest.meta.threads != run.threads:
         print(

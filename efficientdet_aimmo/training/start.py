@@ -8,11 +8,12 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from efficientdet_aimmo import devices, weights
+from efficientdet_aimmo import devices
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import evaluator, saved
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.model import activations
+from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
 from efficientdet_aimmo.training import loop
 from efficientdet_aimmo.training import model_dir as model_dir_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
@@ -32,7 +33,10 @@ class Options:
       train_file_pattern: glob of the training records.
       val_file_pattern: glob of the validation records, or None.
       val_json_file: their COCO ground truth; None for the one beside them.
-      ckpt: a model_dir or checkpoint to begin with, or None.
+      ckpt: weights to begin with, a path or a published name, or None.
+      backbone_ckpt: the same for the backbone alone.
+      reuse_head: what becomes of the class head's last layer in ckpt: auto,
+        none or all.
       num_examples_per_epoch: images as the user counts them, or None.
       environment: the process's environment variables.
     """
@@ -44,6 +48,8 @@ class Options:
     val_file_pattern: str | None
     val_json_file: str | None
     ckpt: str | None
+    backbone_ckpt: str | None
+    reuse_head: str
     num_examples_per_epoch: int | None
     environment: Mapping[str, str]
 
@@ -83,9 +89,13 @@ def start(
         for source in (train, val):
             if source is not None:
                 source_lib.check_records(source)
-        warm_start = None
-        if options.ckpt is not None:
-            warm_start = weights.read_weights(options.ckpt)
+        warm_start = warm_start_lib.choose(
+            options.ckpt,
+            options.backbone_ckpt,
+            options.reuse_head,
+            options.model_dir,
+            options.environment,
+        )
         print(_describe(config, options, train, val), flush=True)
         for change in changes:
             print(f"Changed since the last run: {change}", flush=True)

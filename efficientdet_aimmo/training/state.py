@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
 import tensorflow as tf
 
-from efficientdet_aimmo import checkpoint, weights
+from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.training import freezing
 from hparams import config as config_lib
@@ -68,7 +65,9 @@ class TrainState:
         self.optimizer = _make_optimizer(config.optimizer)
         # Making slots otherwise happens in the first step, after a restore.
         self.optimizer._create_all_weights(self.trainable)
-        self.step = tf.Variable(0, dtype=tf.int64, name="step", trainable=False)
+        self.step = tf.Variable(
+            0, dtype=tf.int64, name=checkpoint.STEP, trainable=False
+        )
         self.averages: list[tf.Variable] = []
         if config.optimizer.moving_average_decay > 0.0:
             self.averages = [
@@ -87,7 +86,8 @@ class TrainState:
             for v in [*self.detector.all_variables, *self.averages, self.step]
         }
         for i, variable in enumerate(self.optimizer.variables()):
-            named[f"optimizer/{i:04}/{variable_name(variable)}"] = variable
+            place = f"{checkpoint.OPTIMIZER}{i:04}"
+            named[f"{place}/{variable_name(variable)}"] = variable
         return named
 
     def copy_weights_to(self, other: detector_lib.Detector) -> None:
@@ -96,16 +96,8 @@ class TrainState:
         for target, value in zip(other.all_variables, values, strict=True):
             target.assign(value)
 
-    def warm_start(self, values: Mapping[str, np.ndarray]) -> None:
-        """Takes weights, and starts the moving average from them.
-
-        Args:
-          values: one array for every detector variable, by name.
-
-        Raises:
-          UserError: they are of another network.
-        """
-        weights.assign(self.detector.all_variables, values)
+    def restart_averages(self) -> None:
+        """Lets the moving average begin with the weights as they are."""
         for average, variable in zip(
             self.averages, self.detector.all_variables, strict=False
         ):
