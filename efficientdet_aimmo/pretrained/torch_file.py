@@ -231,5 +231,5 @@ def read_source(path: str, names: Sequence[str]) -> source.Source:
         f"{path} is of no network that is understood: its keys begin with"
         f" {first}. Expected the weights of effdet (tf_efficientdet_d0 to d7x,"
         " tf_efficientdet_lite0 to lite4) or of"
-        " Yet-Another-EfficientDet-Pytorch (D0 to D7)."
+        " Yet-Another-EfficientDet-Pytorch (D0 to D7x)."
     )

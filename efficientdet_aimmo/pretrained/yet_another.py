@@ -1,4 +1,4 @@
-"""State dicts of zylo117's Yet-Another-EfficientDet-Pytorch, D0 to D7.
+"""State dicts of zylo117's Yet-Another-EfficientDet-Pytorch, D0 to D7x.
 
 The official network with other names. Arrays alone, no PyTorch.
 """
@@ -66,7 +66,7 @@ _CLASSIFIER = (
 )
 _FUSION = (
     re.compile(r"bifpn\.\d+\.p\d+_w[12]"),
-    "fusion weights, which D6 and D7 have but add without",
+    "fusion weights, which networks from D6 on do not use",
 )
 # From D6 on the pyramid has eight cells, and features are added unweighted.
 _EIGHTH_CELL = "bifpn.7.conv6_up.bn.weight"

@@ -245,7 +245,7 @@ def test_another_network(torch: Any, tmp_path: pathlib.Path) -> None:
     assert error.exit_code == command.ExitCode.DATA
     assert "'layer0.weight', 'layer1.weight', 'layer2.weight'. " in str(error)
     assert "effdet (tf_efficientdet_d0" in str(error)
-    assert "Yet-Another-EfficientDet-Pytorch (D0 to D7)" in str(error)
+    assert "Yet-Another-EfficientDet-Pytorch (D0 to D7x)" in str(error)
 
 
 def test_two_networks_in_one_file(torch: Any, tmp_path: pathlib.Path) -> None:

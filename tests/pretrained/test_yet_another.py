@@ -162,12 +162,36 @@ def test_weights_of_a_fusion_in_the_order_of_its_inputs(
     assert [found[f"{node}/{name}"] for name in names] == list(state[key])
 
 
-@pytest.mark.parametrize("model", ["d0", "d1", "d2", "d3", "d4", "d5", "d6"])
+@pytest.mark.parametrize("model", ["d0", "d1", "d4", "d6", "d7x"])
 def test_every_variable_has_a_place_of_its_own(model: str) -> None:
     names = _official_names(model)
     places = yet_another.places(names)
     assert list(places) == names
     assert len({(p.key, p.element) for p in places.values()}) == len(names)
+
+
+def test_the_sixth_level_of_d7x() -> None:
+    places = yet_another.places(_official_names("d7x"))
+    for name, key in {
+        # Top-down nodes 0 to 4 are of the levels 7 to 3, the others of 4 to 8.
+        "fpn_cells/cell_0/fnode0/op_after_combine6/bn/gamma": (
+            "bifpn.0.conv7_up.bn.weight"
+        ),
+        "fpn_cells/cell_7/fnode8/op_after_combine14/conv/bias": (
+            "bifpn.7.conv7_down.pointwise_conv.conv.bias"
+        ),
+        "fpn_cells/cell_7/fnode9/op_after_combine15/conv/depthwise_kernel": (
+            "bifpn.7.conv8_down.depthwise_conv.conv.weight"
+        ),
+        "fpn_cells/cell_0/fnode2/resample_0_2_8/conv2d/kernel": (
+            "bifpn.0.p5_down_channel.0.conv.weight"
+        ),
+        "fpn_cells/cell_0/fnode6/resample_0_2_12/bn/beta": (
+            "bifpn.0.p5_down_channel_2.1.bias"
+        ),
+        "box_net/box-4-bn-8/moving_mean": "regressor.bn_list.5.4.running_mean",
+    }.items():
+        assert places[name].key == key
 
 
 def test_what_the_network_does_not_use() -> None:
@@ -194,5 +218,5 @@ def test_fusion_weights_of_d6_are_left_out_of_d0_they_are_not() -> None:
     found = yet_another.to_official(state, names)
     assert found.unused == (eighth,)
     assert {found.left_out[key] for key in fusions} == {
-        "fusion weights, which D6 and D7 have but add without"
+        "fusion weights, which networks from D6 on do not use"
     }
