@@ -80,6 +80,12 @@ class Checkpoint:
             for name in reader.get_variable_to_shape_map()
         }
 
+    def has_average(self) -> bool:
+        """Returns whether a moving average was kept."""
+        reader = tf.train.load_checkpoint(os.path.join(self.path, _BUNDLE))
+        names = reader.get_variable_to_shape_map()
+        return any(name.endswith(AVERAGE_SUFFIX) for name in names)
+
     def weights(self) -> dict[str, np.ndarray]:
         """Returns the detector's variables: the moving average where kept."""
         values = self.values()
@@ -206,6 +212,14 @@ def open_checkpoint(path: str) -> Checkpoint:
         raise CheckpointError(
             f"{path} is no whole checkpoint ({type(error).__name__}: {error})."
         ) from error
+
+
+def is_checkpoint(path: str) -> bool:
+    """Returns whether a folder is a checkpoint of this package."""
+    return all(
+        os.path.exists(os.path.join(path, name))
+        for name in (META, f"{_BUNDLE}.index")
+    )
 
 
 def is_model_dir(path: str) -> bool:

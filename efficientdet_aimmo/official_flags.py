@@ -94,6 +94,26 @@ def resolve(
     return both, names
 
 
+def network(
+    model_name: str, hparams: str
+) -> tuple[config_lib.Config, tuple[str, ...] | None]:
+    """Returns the configuration of a network without a run.
+
+    Returns:
+      The configuration, and label_map's names, None without a label_map.
+
+    Raises:
+      UserError: no such network, or a wrong hyper-parameter.
+    """
+    try:
+        given = hparams_file.parse_hparams(hparams)
+        given, names = official.split_label_map(given)
+        config = presets.get_config(model_name)
+        return override.override(config, given), names
+    except config_lib.HParamError as error:
+        raise _usage(str(error)) from error
+
+
 def _check_same(
     flag: str, leaf: str, first: config_lib.Config, second: config_lib.Config
 ) -> None:

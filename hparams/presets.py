@@ -110,14 +110,17 @@ RECIPES: Mapping[str, Mapping[str, object]] = {
         "jitter_max": 1.0,
         "batch_norm_momentum": 0.9,
         "optimizer": "adam",
-        "learning_rate": 1e-3,
+        "learning_rate": 2e-3,
         "learning_rate_batch": 0,
         "lr_warmup_init": 0.0,
         "moving_average_decay": 0.98,
-        "train_batch_size": 4,
+        # Batch norm with the statistics of 4 images left one photograph of
+        # 32 undetected in evaluation (AP50 .90 after 3,200 images); of 8, none
+        # (AP50 1.00 and .99 after 3,840).
+        "train_batch_size": 8,
         "weight_decay": 0.0,
         "num_epochs": 100,
-        "eval_batch_size": 4,
+        "eval_batch_size": 8,
         "map_freq": 50,
     },
 }

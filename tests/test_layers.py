@@ -33,6 +33,7 @@ LEVELS: tuple[set[str], ...] = (
         "evaluate",
         "predict",
         "show",
+        "import_weights",
     },
 )
 SAME_LEVEL = {("training", "evaluation")}

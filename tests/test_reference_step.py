@@ -61,15 +61,7 @@ def _start(state: state_lib.TrainState) -> None:
     """Gives the network the weights that the official one started from."""
     with np.load(DATA / "d0_statistics.npz") as arrays:
         moving = arrays["moving"]
-    start = 0
-    for variable in state.detector.all_variables:
-        count = variable.shape.num_elements()
-        if variable.trainable:
-            shape = tuple(variable.shape)
-            variable.assign(reference_weights.value(variable.name, shape, 11))
-        else:
-            variable.assign(moving[start : start + count])
-            start += count
+    reference_weights.restore(state.detector.all_variables, 11, moving)
 
 
 def _batch() -> pipeline.TrainBatch:

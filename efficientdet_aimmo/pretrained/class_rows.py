@@ -18,6 +18,9 @@ _KERNEL = f"{_LAYER}/pointwise_kernel"
 _BIAS = f"{_LAYER}/bias"
 _BOX_BIAS = "box_net/box-predict/bias"
 
+# The variables whose sizes say how many classes a head has.
+LAYERS_THAT_COUNT = (_BIAS, _BOX_BIAS)
+
 
 class LastLayer(NamedTuple):
     """What becomes of the last layer.
@@ -33,7 +36,7 @@ class LastLayer(NamedTuple):
     sentence: str
 
 
-def _num_classes(found: source.Source) -> int | None:
+def num_classes(found: source.Source) -> int | None:
     """Returns the classes of the file's head, None if that cannot be told."""
     bias, boxes = found.values.get(_BIAS), found.values.get(_BOX_BIAS)
     if bias is None or boxes is None:
@@ -44,11 +47,17 @@ def _num_classes(found: source.Source) -> int | None:
     return bias.size // per_cell
 
 
-def _names(found: source.Source, num_classes: int) -> tuple[str, ...] | None:
+def names(found: source.Source, count: int) -> tuple[str, ...] | None:
+    """Returns the classes of the file's head, None if it does not name them.
+
+    Args:
+      found: the file.
+      count: the classes of its head.
+    """
     if found.class_names is not None:
         return found.class_names
     # The published detectors; nobody else has 90 classes by chance.
-    if num_classes == len(coco_classes.NAMES):
+    if count == len(coco_classes.NAMES):
         return coco_classes.NAMES
     return None
 
@@ -70,12 +79,12 @@ def take_over(
     new = LastLayer({}, tuple(drawn), "The class head's last layer is new.")
     if heads == "none":
         return new
-    num_classes = _num_classes(found)
-    if heads == "all" or num_classes is None:
+    count = num_classes(found)
+    if heads == "all" or count is None:
         return LastLayer({}, (), "")  # as it is: it fits, or it is an error
-    there = _names(found, num_classes)
+    there = names(found, count)
     if there is None:
-        if num_classes == len(class_names):
+        if count == len(class_names):
             return LastLayer(
                 {},
                 (),
@@ -84,13 +93,13 @@ def take_over(
             )
         return new._replace(
             sentence=f"The class head's last layer is new: the file has"
-            f" {num_classes} classes and does not name them."
+            f" {count} classes and does not name them."
         )
     if tuple(there) == tuple(class_names):
         return LastLayer({}, (), "")
     return _by_meaning(found, drawn, class_names, there) or new._replace(
         sentence="The class head's last layer is new: of the file's"
-        f" {num_classes} classes none is one of {', '.join(class_names)}."
+        f" {count} classes none is one of {', '.join(class_names)}."
     )
 
 

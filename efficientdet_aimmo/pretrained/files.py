@@ -73,7 +73,7 @@ def _unknown(fault: str) -> command.UserError:
 
 
 def _locate_in(path: str) -> Place:
-    if os.path.exists(os.path.join(path, checkpoint_lib.META)):
+    if checkpoint_lib.is_checkpoint(path):
         return Place(path, Kind.OWN)
     if checkpoint_lib.is_model_dir(path):
         return Place(path, Kind.OWN_MODEL_DIR)
@@ -122,6 +122,6 @@ def _own(
         values=values,
         unused=tuple(sorted(set(found) - set(values))),
         left_out={},
-        is_average=checkpoint.meta.config.optimizer.moving_average_decay > 0.0,
+        is_average=checkpoint.has_average(),
         class_names=checkpoint.meta.classes,
     )

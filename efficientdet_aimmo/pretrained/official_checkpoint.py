@@ -106,6 +106,6 @@ def write(
             node = getattr(node, part)
         setattr(node, last, variable)
     tf.train.Checkpoint(root=root).write(prefix)
-    tf.compat.v1.train.update_checkpoint_state(
-        os.path.dirname(prefix) or ".", os.path.basename(prefix)
-    )
+    folder, file = os.path.split(prefix)
+    with open(os.path.join(folder, "checkpoint"), "w", encoding="utf-8") as out:
+        out.write(f'model_checkpoint_path: "{file}"\n')

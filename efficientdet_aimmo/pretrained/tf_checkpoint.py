@@ -132,9 +132,9 @@ def _of_objects(
             variable = keys[slot.original_variable_node_id]
             value = keys[slot.slot_variable_node_id]
             slots.add(slot.slot_variable_node_id)
-            if variable is None or value is None:
+            if value is None:
                 continue
-            if slot.slot_name == _AVERAGE_SLOT:
+            if variable is not None and slot.slot_name == _AVERAGE_SLOT:
                 averages[variable.full_name] = arrays[value.checkpoint_key]
             else:
                 left_out[value.checkpoint_key] = "training state"

@@ -177,6 +177,20 @@ def read(path: str) -> TorchFile:
     return TorchFile(state, left_out, wrapper == _AVERAGE)
 
 
+def write(path: str, state: Mapping[str, np.ndarray]) -> None:
+    """Writes a state dict, tensor by tensor, as torch.save does.
+
+    Raises:
+      UserError: PyTorch is not installed.
+      OSError: the file cannot be written.
+    """
+    torch = _import_torch(path)
+    tensors = {
+        k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in state.items()
+    }
+    torch.save(tensors, path)
+
+
 def _reason(key: Any, value: Any, torch: Any) -> str:
     """Returns why an entry beside the state dict is left out."""
     if key in _WRAPPERS and _is_state_dict(value, torch):

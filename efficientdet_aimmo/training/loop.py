@@ -205,8 +205,9 @@ def _resume(state: state_lib.TrainState, run: Run) -> int:
     except checkpoint.CheckpointError as error:
         raise command.UserError(
             command.ExitCode.EXISTS,
-            f"{error} It was written by another version; choose another"
-            " --model_dir.",
+            f"{error} It is imported, or of another version. Choose another"
+            f" --model_dir, with --ckpt={run.model_dir} to begin with its"
+            " weights.",
         ) from error
     print(f"Going on after step {newest.step} ({newest.path}).", flush=True)
     return newest.step

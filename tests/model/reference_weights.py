@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -51,3 +53,23 @@ def images(seed: int, size: tuple[int, int] = (256, 256)) -> np.ndarray:
     waves = np.sin(column / 17 + image) * np.cos(row / 23 - image)
     colours = np.array([1.0, 0.7, -0.5])
     return (0.5 * noise + waves[..., None] * colours).astype(np.float32)
+
+
+def restore(variables: Sequence[Any], seed: int, moving: np.ndarray) -> None:
+    """Gives a network's variables the reference's values.
+
+    Args:
+      variables: of the whole network, in the official order.
+      seed: of all weights.
+      moving: the moving statistics, one after the other.
+    """
+    start = 0
+    for variable in variables:
+        shape = tuple(variable.shape)
+        if variable.trainable:
+            variable.assign(value(variable.name, shape, seed))
+        else:
+            end = start + math.prod(shape)
+            variable.assign(moving[start:end])
+            start = end
+    assert start == len(moving)
