@@ -146,7 +146,8 @@ def _official_nms(
     boxes: np.ndarray, scores: np.ndarray, nms: config.Nms
 ) -> list[tuple[float, int]]:
     """Returns (score, row) of what NMS over all classes keeps, best first."""
-    scores, kept = scores.astype(np.float64), []
+    scores = scores.astype(np.float64)
+    kept: list[tuple[float, int]] = []
     while len(kept) < nms.max_output_size and scores.max() > nms.score_thresh:
         row = int(scores.argmax())
         kept.append((float(scores[row]), row))
