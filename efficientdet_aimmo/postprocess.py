@@ -43,6 +43,9 @@ class _Candidates(NamedTuple):
 def _candidates(logits: tf.Tensor, nms: config_lib.Nms) -> _Candidates:
     """Returns the best-scored candidates of logits [B, A, K]."""
     num_anchors, num_classes = logits.shape[1:]
+    # Per class, every pair of anchor and class competes. (Officially the best
+    # class of an anchor alone, unless max_nms_inputs is set; global NMS ignores
+    # that.)
     # Logits, not scores: a sigmoid keeps their order, but rounds the best to 1.
     best_logits = tf.reduce_max(logits, axis=-1)
     limit = nms.max_nms_inputs or num_anchors * num_classes

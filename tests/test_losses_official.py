@@ -151,7 +151,10 @@ def test_detection_loss(
     used = Batch(*(part[:images] for part in batch))
     num_positives = official["num_positives"][:images].sum()
     found = losses.detection_loss(
-        *map(tf.constant, used),
+        tf.constant(used.logits),
+        tf.constant(used.codes),
+        tf.constant(used.target_classes),
+        tf.constant(used.target_codes),
         tf.constant(num_positives, tf.float32),
         loss,
     )

@@ -47,7 +47,7 @@ OFFICIAL: dict[str, dict[str, Any]] = {
     "hard_thr": {"method": "hard", "iou_thresh": 0.3, "score_thresh": 0.1},
 }
 OFFICIAL["hard_.01"] = {**OFFICIAL["hard"], "score_thresh": 0.01}
-SHIFT = 2000.0
+SHIFT = 512.0  # no box reaches further beyond the image
 ABSENT = -1e9  # a logit whose score is 0, below every threshold
 
 
@@ -146,7 +146,8 @@ def _official_nms(
     boxes: np.ndarray, scores: np.ndarray, nms: config.Nms
 ) -> list[tuple[float, int]]:
     """Returns (score, row) of what NMS over all classes keeps, best first."""
-    scores, kept = scores.astype(np.float64), []
+    scores = scores.astype(np.float64)
+    kept: list[tuple[float, int]] = []
     while len(kept) < nms.max_output_size and scores.max() > nms.score_thresh:
         row = int(scores.argmax())
         kept.append((float(scores[row]), row))

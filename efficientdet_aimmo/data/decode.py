@@ -89,6 +89,9 @@ def place_boxes(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns boxes where place_image puts them, and which are still there.
 
+    A box ends at the input's edge at most. (Officially a pixel before it, as if
+    coordinates were pixel numbers.)
+
     Args:
       boxes_norm: [N, 4] float32, in sides of the image.
       image_shape: [3] int32.

@@ -155,6 +155,9 @@ def evaluate(
     matches = [_matches(run, index) for index in range(len(names))]
     pooled = metrics_lib.pool(matches)
     common = metrics_lib.best_threshold(pooled)
+    # Every class has a place, with objects or without, so a figure is under its
+    # own name. (Officially classes without objects are left out and names are
+    # given by position: all later figures move.)
     stats = [None if value < 0 else float(value) for value in run.stats]
     return metrics_lib.Metrics(
         images=len(ground_truth.file_names),

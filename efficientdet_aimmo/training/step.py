@@ -108,6 +108,8 @@ def _average(state: state_lib.TrainState, decay: float) -> None:
 
     The decay starts low and rises with the steps done, (1 + n) / (10 + n), as
     in the official code, so that the first weights are soon forgotten.
+    (Officially batch-norm statistics have no average, and the last step's stand
+    beside averaged weights that they do not belong to.)
     """
     done = tf.cast(state.step, tf.float32)
     share = 1.0 - tf.minimum(decay, (1.0 + done) / (10.0 + done))
@@ -143,6 +145,8 @@ def make_train_step(
         is_finite = tf.math.is_finite(found.total_loss + norm)
         gradients = found.values
         if clip_norm > 0.0:
+            # All by one factor. (The official code clips each by its own norm
+            # first, which turns the direction.)
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, norm)
 
         def apply() -> tf.Tensor:
