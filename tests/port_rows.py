@@ -42,8 +42,14 @@ ROWS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "--alpha 0.25": {"alpha": 0.25},
         "--gamma 1.5": {"gamma": 1.5},
         "--num_epochs 50": {"num_epochs": 50},
+        "--load_weights efficientdet-d0.pth": {"ckpt": "efficientdet-d0.pth"},
         "--load_weights last": {"model_dir": "logs/mine", "ckpt": None},
         "--load_weights None": {"model_dir": "logs/new", "ckpt": None},
+        "--head_only True": {"var_freeze_expr": HEADS},
+        "10 epochs of --head_only True": {
+            "var_freeze_expr": HEADS,
+            "freeze_epochs": 10,
+        },
         "--num_workers 12": {"num_threads": 12},
         "--val_interval 1": {"map_freq": 1},
         "--save_interval 500": {"save_checkpoints_steps": 500},
@@ -89,17 +95,6 @@ ROWS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "mirroring alone": {"jitter_min": 1.0, "jitter_max": 1.0},
         "focal loss with gamma = 2.0": {"gamma": 2.0},
     },
-}
-# Rows that need what this version does not have yet: they move to ROWS with it.
-LATER: Mapping[str, Mapping[str, Mapping[str, object]]] = {
-    "train.py": {
-        "--load_weights efficientdet-d0.pth": {"ckpt": "efficientdet-d0.pth"},
-        "--head_only True": {"var_freeze_expr": HEADS},
-        "10 epochs of --head_only True": {
-            "var_freeze_expr": HEADS,
-            "freeze_epochs": 10,
-        },
-    }
 }
 
 # The command at the top of the document.

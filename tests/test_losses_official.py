@@ -156,6 +156,7 @@ def test_detection_loss(
         tf.constant(used.target_classes),
         tf.constant(used.target_codes),
         tf.constant(num_positives, tf.float32),
+        tf.zeros([used.codes.shape[1], 4]),
         loss,
     )
     prefix = case if images == 2 else f"image0/{case}"

@@ -71,7 +71,11 @@ def test_official_clipping_gives_the_official_norms(
 
 def test_ours_clips_by_the_global_norm_alone(trainer: tiny.Trainer) -> None:
     found = step.compute_gradients(
-        trainer.state, tiny.batch(), trainer.anchors, trainer.config
+        trainer.state,
+        tiny.batch(),
+        trainer.anchors,
+        trainer.config,
+        frozenset(),
     )
     gradients = [tf.convert_to_tensor(g).numpy() for g in found.values]
     before = [v.numpy() for v in trainer.state.trainable]
