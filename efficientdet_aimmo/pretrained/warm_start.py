@@ -107,11 +107,12 @@ def resolve(given: str, flag: str, environment: Mapping[str, str]) -> str:
     Raises:
       UserError: the name is of the other kind, or cannot be fetched.
     """
-    if os.path.exists(given) or not download.is_name(given):
+    is_path = any(map(os.path.exists, (given, f"{given}.index")))
+    if is_path or not given.startswith("efficient") or os.sep in given:
         return given
     kind = download.kind_of(given)
     wanted = "detector" if flag == "ckpt" else "backbone"
-    if kind != wanted:
+    if kind not in (None, wanted):
         other = "backbone_ckpt" if flag == "ckpt" else "ckpt"
         raise command.UserError(
             command.ExitCode.USAGE,

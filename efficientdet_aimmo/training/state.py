@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from efficientdet_aimmo import checkpoint
@@ -45,7 +47,6 @@ class TrainState:
       detector: the network being trained.
       frozen: names of variables that stand still, for ever or at first.
       trainable: the variables that are trained at some step.
-      optimizer: its state is built.
       averages: one per detector variable, batch-norm statistics included;
         empty if there is no moving average.
       step: int64, steps done.
@@ -56,15 +57,24 @@ class TrainState:
         self.frozen = freezing.frozen_names(
             config.train.var_freeze_expr, self.detector.all_variables
         )
-        is_thawed_later = config.train.freeze_epochs > 0.0
-        self.trainable = [
-            v
-            for v in self.detector.all_variables
-            if v.trainable and (is_thawed_later or v.name not in self.frozen)
+        groups: list[list[tf.Variable]] = [
+            [],
+            [],
+        ]  # trained from the first step on, and after a thaw
+        for variable in self.detector.all_variables:
+            if variable.trainable:
+                groups[variable.name in self.frozen].append(variable)
+        if config.train.freeze_epochs == 0.0:
+            del groups[1]  # never trained: no place in an optimizer
+        self.trainable = [v for group in groups for v in group]
+        # Each with its own count of steps: Adam corrects its moments by it,
+        # and a thawed variable's first updates would be too large otherwise.
+        self._rules = [
+            (_make_optimizer(config.optimizer), group) for group in groups
         ]
-        self.optimizer = _make_optimizer(config.optimizer)
-        # Making slots otherwise happens in the first step, after a restore.
-        self.optimizer._create_all_weights(self.trainable)
+        for optimizer, group in self._rules:
+            # Making slots otherwise happens in the first step, after a restore.
+            optimizer._create_all_weights(group)
         self.step = tf.Variable(
             0, dtype=tf.int64, name=checkpoint.STEP, trainable=False
         )
@@ -79,13 +89,37 @@ class TrainState:
                 for v in self.detector.all_variables
             ]
 
+    def apply_gradients(
+        self,
+        gradients: Sequence[tf.Tensor],
+        variables: Sequence[tf.Variable],
+        rate: tf.Tensor | float,
+    ) -> None:
+        """Moves variables by their gradients.
+
+        Args:
+          gradients: one for every variable.
+          variables: all that are trained from the first step on, and all or
+            none of the others.
+          rate: the learning rate, scalar.
+        """
+        found = {v.name: g for v, g in zip(variables, gradients, strict=True)}
+        for optimizer, group in self._rules:
+            pairs = [(found[v.name], v) for v in group if v.name in found]
+            if pairs:
+                optimizer.learning_rate.assign(rate)
+                optimizer.apply_gradients(pairs)
+
     def variables(self) -> dict[str, tf.Variable]:
         """Returns all variables by their names in a checkpoint."""
         named = {
             variable_name(v): v
             for v in [*self.detector.all_variables, *self.averages, self.step]
         }
-        for i, variable in enumerate(self.optimizer.variables()):
+        kept = [
+            v for optimizer, _ in self._rules for v in optimizer.variables()
+        ]
+        for i, variable in enumerate(kept):
             place = f"{checkpoint.OPTIMIZER}{i:04}"
             named[f"{place}/{variable_name(variable)}"] = variable
         return named

@@ -150,10 +150,7 @@ def make_train_step(
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, norm)
 
         def apply() -> tf.Tensor:
-            state.optimizer.learning_rate.assign(rate)
-            state.optimizer.apply_gradients(
-                zip(gradients, _trained(state, frozen), strict=True)
-            )
+            state.apply_gradients(gradients, _trained(state, frozen), rate)
             for update in found.updates:
                 update.store()
             _average(state, decay)

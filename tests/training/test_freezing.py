@@ -50,6 +50,11 @@ def test_frozen_parts_wait_for_the_thaw_with_all_their_state() -> None:
     assert all((value != start[name]).any() for name, value in stem.items())
     mean = "efficientnet-lite0/stem/tpu_batch_normalization/moving_mean"
     assert (thawed[mean] != start[mean]).any()
+    # What is thawed begins like anything else with Adam: a first step of the
+    # rate, whatever the gradient, and not of several times the rate.
+    kernel = "efficientnet-lite0/stem/conv2d/kernel"
+    moved = np.abs(thawed[kernel] - frozen[kernel])
+    np.testing.assert_allclose(np.quantile(moved, 0.9), 0.01, rtol=0.01)
     # Adam goes on where it was: the old moment, moved by a tenth.
     (moment,) = [n for n in heads if n.endswith("/m")]
     (place,) = [
