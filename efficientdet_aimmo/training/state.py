@@ -57,10 +57,8 @@ class TrainState:
         self.frozen = freezing.frozen_names(
             config.train.var_freeze_expr, self.detector.all_variables
         )
-        groups: list[list[tf.Variable]] = [
-            [],
-            [],
-        ]  # trained from the first step on, and after a thaw
+        # What is trained from the first step on, and what after a thaw.
+        groups: list[list[tf.Variable]] = [[], []]
         for variable in self.detector.all_variables:
             if variable.trainable:
                 groups[variable.name in self.frozen].append(variable)
