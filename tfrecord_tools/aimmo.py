@@ -76,7 +76,27 @@ def parse_bytes(content: bytes, path: str) -> annotation.Annotation:
         objects=tuple(objects),
         filtered=tuple(filtered),
         rejected=tuple(rejected),
+        fields=_image_fields(top, parent_path),
     )
+
+
+def _fields(record: dict[str, Any]) -> dict[str, str]:
+    """Returns what a record says in single values, as text as in the file."""
+    return {
+        key: json.dumps(value) if isinstance(value, bool) else str(value)
+        for key, value in record.items()
+        if isinstance(value, (str, int, float)) and _is_text(key)
+    }
+
+
+def _image_fields(
+    top: dict[str, Any], parent_path: str | None
+) -> dict[str, str]:
+    found = _fields(top)
+    parts = [part for part in (parent_path or "").split("/") if part]
+    if parts and "camera" not in found:
+        found["camera"] = parts[-1]
+    return found
 
 
 def _load(content: bytes) -> dict[str, Any]:
@@ -237,6 +257,7 @@ def _parse_object(
         class_name=name,
         box=_parse_box(item.get("points")),
         is_truncated=_flag(item, "truncation"),
+        fields=_fields(item),
     )
 
 

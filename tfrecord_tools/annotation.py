@@ -6,6 +6,7 @@ Standard library only, as worker processes import it.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 # A name from a file can be of any length; messages and counters keep this much.
 MAX_QUOTED = 80
@@ -31,12 +32,21 @@ class Object:
 
     The class name is the annotation's own and the box is as drawn: it may leave
     the image.
+
+    Attributes:
+      is_truncated: part of the object lies outside the image.
+      is_crowd: the box is a region of many objects (COCO's iscrowd).
+      is_difficult: hard to recognise (Pascal VOC's difficult).
+      fields: what else the annotation says of the object, as text.
     """
 
     annotation_id: str
     class_name: str
     box: tuple[float, float, float, float]
     is_truncated: bool
+    is_crowd: bool = False
+    is_difficult: bool = False
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +70,8 @@ class Annotation:
       objects: the usable objects.
       filtered: per object left out on purpose, the reason.
       rejected: the objects with a fault.
+      fields: what else the annotation says of the image, as text; "camera" is
+        the camera that took it, where that is known.
     """
 
     file: str
@@ -69,6 +81,7 @@ class Annotation:
     objects: tuple[Object, ...]
     filtered: tuple[str, ...]
     rejected: tuple[RejectedObject, ...]
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def num_objects(self) -> int:

@@ -42,10 +42,25 @@ def test_fields(tmp_path: pathlib.Path) -> None:
                 class_name="truck_l",
                 box=(4.0, 3.0, 40.0, 50.5),
                 is_truncated=True,
+                fields={
+                    "id": "x-1",
+                    "type": "bbox",
+                    "label": "vehicle",
+                    "attribute": "truck_l",
+                    "occlusion": "0",
+                    "truncation": "2",
+                    "isfake": "0",
+                },
             ),
         ),
         filtered=(),
         rejected=(),
+        fields={
+            "filename": "a.png",
+            "parent_path": "/batch/day/drive/FR-View-CMR-Wide",
+            "size": "1920*1024",
+            "camera": "FR-View-CMR-Wide",
+        },
     )
 
 
@@ -162,3 +177,41 @@ def test_missing_file(tmp_path: pathlib.Path) -> None:
 def test_byte_order_mark_is_no_fault() -> None:
     content = b'\xef\xbb\xbf{"annotations": []}'
     assert aimmo.parse_bytes(content, "a.json").num_objects == 0
+
+
+def test_single_values_are_fields_as_text() -> None:
+    content = json.dumps(
+        {
+            "filename": "a.png",
+            "parent_path": "/batch/day/drive/FR-View-CMR-Wide",
+            "weather": "sunny",
+            "crowd_level": 2,
+            "is_checked": True,
+            "gps": [1, 2],
+            "annotations": [
+                {
+                    "id": "x",
+                    "type": "bbox",
+                    "attribute": "car",
+                    "points": [[0, 0], [4, 0], [4, 4], [0, 4]],
+                    "occlusion": 3,
+                    "scenario": None,
+                }
+            ],
+        }
+    ).encode()
+    found = aimmo.parse_bytes(content, "a.json")
+    assert found.fields == {
+        "filename": "a.png",
+        "parent_path": "/batch/day/drive/FR-View-CMR-Wide",
+        "weather": "sunny",
+        "crowd_level": "2",
+        "is_checked": "true",
+        "camera": "FR-View-CMR-Wide",
+    }
+    assert found.objects[0].fields == {
+        "id": "x",
+        "type": "bbox",
+        "attribute": "car",
+        "occlusion": "3",
+    }
