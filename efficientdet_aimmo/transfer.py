@@ -191,7 +191,6 @@ def _receive(response: Any, part: str, offset: int, total: int | None) -> None:
             reason, total = str(error), -1 if total is None else total
         finally:
             progress.close()
-        file.truncate()
         file.flush()
         os.fsync(file.fileno())
         size = file.tell()

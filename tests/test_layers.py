@@ -22,10 +22,10 @@ SHARED_TOOLS = {"tfrecord_tools.schema", "tfrecord_tools.command"}
 LEVELS: tuple[set[str], ...] = (
     {"boxes", "anchors", "devices", "archives", "transfer"},
     {"data", "model", "losses", "postprocess", "pictures"},
-    {"checkpoint"},
+    {"checkpoint", "memory"},
     {"weights"},
     {"pretrained"},
-    {"training", "evaluation", "export"},
+    {"training", "evaluation", "export", "inspection"},
     {
         "hparams_file",
         "official_flags",
@@ -34,6 +34,7 @@ LEVELS: tuple[set[str], ...] = (
         "predict",
         "show",
         "import_weights",
+        "inspect",
     },
 )
 SAME_LEVEL = {("training", "evaluation")}

@@ -61,11 +61,22 @@ def _silence_libraries() -> None:
     warnings.filterwarnings("ignore", module=r"google\.|tensorflow_addons")
 
 
+def _set_positional(values: flags.FlagValues, name: str, given: str) -> None:
+    if values[name].present:
+        raise UserError(
+            ExitCode.USAGE,
+            f"{given!r} and --{name}={values[name].value} say the same thing."
+            " Give one of them.",
+        )
+    values[name].parse(given)
+
+
 def run(
     main: Callable[[flags.FlagValues], None],
     values: flags.FlagValues,
     usage: str,
     argv: Sequence[str] | None = None,
+    positional: str | None = None,
 ) -> int:
     """Runs a command and returns its exit code.
 
@@ -74,6 +85,8 @@ def run(
       values: the command's flags, not yet parsed.
       usage: the text before the list of flags in --help.
       argv: program name and arguments; sys.argv if None.
+      positional: the flag that an argument without a flag's name sets; without
+        one such an argument is an error.
     """
     args = list(sys.argv if argv is None else argv)
     if {"--help", "-help", "-h", "--helpfull", "-?"} & set(args[1:]):
@@ -82,6 +95,8 @@ def run(
     values.unparse_flags()
     try:
         rest = values(args)[1:]
+        if rest and positional is not None:
+            _set_positional(values, positional, rest.pop(0))
         if rest:
             raise UserError(
                 ExitCode.USAGE,

@@ -20,7 +20,6 @@ import contextlib
 import difflib
 import fcntl
 import os
-import posixpath
 import re
 import shutil
 import sys
@@ -34,8 +33,7 @@ from tfrecord_tools import command
 
 PUBLISHED = "https://storage.googleapis.com/cloud-tpu-checkpoints"
 
-# The largest, d7x, holds 77 M weights, their moving averages and momenta: less
-# than 1 GB.
+# d7x, the largest, has less than 1 GB: 77 M weights, averages and momenta.
 _MOST_BYTES = 4 << 30
 _MOST_MEMBERS = 1000
 
@@ -101,7 +99,7 @@ def _data_error(message: str) -> command.UserError:
 
 @contextlib.contextmanager
 def _locked(path: str, name: str) -> Iterator[None]:
-    """Lets one process at a time work on a name; the file stays."""
+    """Lets one process at a time work on a name."""
     with open(path, "a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,28 +132,27 @@ def _find_checkpoint(folder: str) -> str:
             with open(path, encoding="utf-8", errors="replace") as file:
                 match = _MODEL_PATH.search(file.read())
             if match:
-                name = posixpath.basename(match.group(1))
+                name = os.path.basename(match.group(1))
                 named.append(os.path.join(parent, name))
     candidates = [prefix for prefix in named if prefix in found] or found
     if len(candidates) != 1:
-        shown = ", ".join(
-            sorted(os.path.relpath(prefix, folder) for prefix in candidates)
-        )
+        paths = sorted(os.path.relpath(p, folder) for p in candidates)
         raise archives.ArchiveError(
             f"it holds {len(candidates)} TensorFlow checkpoints"
-            f"{f' ({shown})' if shown else ''}, expected one"
+            f"{f' {paths}' if paths else ''}, expected one"
         )
     return candidates[0]
 
 
-def _check_content(prefix: str) -> None:
-    """Reads every tensor once; TensorFlow compares their checksums.
+def _checked(folder: str) -> str:
+    """Returns the checkpoint below a folder; TensorFlow checks every tensor.
 
     Raises:
-      DamagedArchive: a tensor cannot be read.
+      ArchiveError: there is not one checkpoint, or a tensor cannot be read.
     """
     import tensorflow as tf
 
+    prefix = _find_checkpoint(folder)
     try:
         reader = tf.train.load_checkpoint(prefix)
         names = sorted(reader.get_variable_to_shape_map())
@@ -172,6 +169,7 @@ def _check_content(prefix: str) -> None:
         ) from error
     if not names:
         raise archives.DamagedArchive("the checkpoint in it is empty")
+    return prefix
 
 
 def _unpack(place: _Place) -> str:
@@ -186,8 +184,7 @@ def _unpack(place: _Place) -> str:
             most_bytes=_MOST_BYTES,
             most_members=_MOST_MEMBERS,
         )
-        prefix = _find_checkpoint(place.unpacking)
-        _check_content(prefix)
+        prefix = _checked(place.unpacking)
         if os.path.isdir(place.folder):
             shutil.rmtree(place.folder)
         os.rename(place.unpacking, place.folder)
@@ -218,9 +215,7 @@ def _fetch(place: _Place) -> str:
     """Returns the checkpoint; network only where the cache does not do."""
     if os.path.isdir(place.folder):
         try:
-            prefix = _find_checkpoint(place.folder)
-            _check_content(prefix)
-            return prefix
+            return _checked(place.folder)
         except archives.ArchiveError as error:
             _say(f"{place.folder} is unpacked anew: {error}")
     if os.path.isfile(place.archive):
@@ -284,11 +279,15 @@ def fetch(name: str, cache_dir: str, *, base_url: str = PUBLISHED) -> str:
     place = _Place(
         name=name,
         url=f"{base_url}/{path}",
-        archive=os.path.join(cache_dir, posixpath.basename(path)),
+        archive=os.path.join(cache_dir, os.path.basename(path)),
         folder=os.path.join(cache_dir, name),
         unpacking=os.path.join(cache_dir, f".{name}.unpacking"),
     )
     try:
+        # A folder that may only be read, shared by many, needs no lock.
+        if os.path.isdir(place.folder):
+            with contextlib.suppress(archives.ArchiveError):
+                return _checked(place.folder)
         os.makedirs(cache_dir, exist_ok=True)
         with _locked(os.path.join(cache_dir, f".{name}.lock"), name):
             return _fetch(place)

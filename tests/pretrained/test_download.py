@@ -150,6 +150,17 @@ def test_a_cache_folder_that_cannot_be_written(place: published.Place) -> None:
     assert f"cache folder {place.cache} cannot be used" in message
 
 
+def test_a_shared_folder_needs_no_lock(place: published.Place) -> None:
+    prefix = place.fetch()
+    lock = place.cache / f".{NAME}.lock"
+    lock.unlink()
+    lock.mkdir()  # as little to be opened as a file of someone else's
+    assert place.fetch() == prefix
+    # Where something is to be written, it is.
+    (place.cache / NAME).rename(place.cache / "other")
+    assert "cannot be used" in place.fault(command.ExitCode.DISK)
+
+
 _LOCK_HOLDER = """
 import fcntl, sys
 with open(sys.argv[1], "a") as file:

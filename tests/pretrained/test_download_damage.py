@@ -132,7 +132,7 @@ def test_no_checkpoint_or_several(
     message = place.fault(command.ExitCode.DATA)
     assert f"holds {number} TensorFlow checkpoints" in message
     if number:
-        assert "(efficientdet-d0/model, efficientdet-d0/other)" in message
+        assert "['efficientdet-d0/model', 'efficientdet-d0/other']" in message
     assert place.left() == []
 
 
