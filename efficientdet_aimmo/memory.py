@@ -107,27 +107,32 @@ def _trace_training(
     forward: set[str] = set()
     variables = [v for v in detector.all_variables if v.trainable]
 
+    boxes = anchors.anchor_boxes(config.anchors, config.data.image_size)
+
     def both_passes(
-        images: tf.Tensor, classes: tf.Tensor, boxes: tf.Tensor
+        images: tf.Tensor, classes: tf.Tensor, codes_wanted: tf.Tensor
     ) -> list[tf.Tensor]:
         run = layers.ForwardPass(True, tf.zeros([2], tf.int32))
         with tf.GradientTape() as tape:
             logits, codes = detector.forward(images, run)
             loss = losses.detection_loss(
-                logits, codes, classes, boxes, tf.constant(1.0), config.loss
+                logits,
+                codes,
+                classes,
+                codes_wanted,
+                tf.constant(1.0),
+                tf.constant(boxes),
+                config.loss,
             )
         graph = tf.compat.v1.get_default_graph()
         forward.update(op.name for op in graph.get_operations())
         return tape.gradient(loss.total, variables)
 
-    num_anchors = len(
-        anchors.anchor_boxes(config.anchors, config.data.image_size)
-    )
     traced = tf.function(both_passes, autograph=False)
     graph = traced.get_concrete_function(
         tf.TensorSpec([1, *config.data.image_size, 3], tf.float32),
-        tf.TensorSpec([1, num_anchors], tf.int32),
-        tf.TensorSpec([1, num_anchors, 4], tf.float32),
+        tf.TensorSpec([1, len(boxes)], tf.int32),
+        tf.TensorSpec([1, len(boxes), 4], tf.float32),
     ).graph
     return graph, forward
 

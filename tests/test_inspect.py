@@ -1,6 +1,6 @@
 """What the inspect command says, against what was published.
 
-model_table.jsonl: parameters by part, anchors and feature sizes of all networks
+model_table.json: parameters by part, anchors and feature sizes of all networks
 as the official code makes them (google/automl, commit 6a54c874). Multiply-adds
 are those that the official code's own tests expect (efficientdet_arch_test.py);
 its README rounds them to 2.54 to 325 billion, with 130 where the test has
@@ -26,8 +26,16 @@ from hparams import override, presets
 
 DATA = pathlib.Path(__file__).parent / "data"
 TABLE = [
-    json.loads(line)
-    for line in (DATA / "model_table.jsonl").read_text().splitlines()
+    {
+        **row,
+        "name": name,
+        "num_classes": int(num_classes),
+        "features": [shape[:2] for shape in row["box"]],
+    }
+    for name, rows in json.loads(
+        (DATA / "model_table.json").read_text()
+    ).items()
+    for num_classes, row in rows.items()
 ]
 
 # Published parameters in millions, as rounded there; of d7x, which the official
