@@ -131,6 +131,8 @@ def _header_of_length(kind: bytes, length: int) -> bytes:
         ),
         (_header_of_length(tarfile.REGTYPE, -1024), "has the size -1024"),
     ],
+    # Not the archives themselves: gzip writes the time into them.
+    ids=["large", "many", "long", "long header", "long name", "negative"],
 )
 def test_bombs(unpacker: Unpacker, content: bytes, reason: str) -> None:
     with pytest.raises(archives.HostileArchive, match=reason):
