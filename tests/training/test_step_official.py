@@ -44,9 +44,14 @@ def _norm(values: Any) -> float:
     return float(np.sqrt(np.sum(np.square(np.asarray(values, np.float64)))))
 
 
+def _own_factors(norms: np.ndarray, limit: float) -> np.ndarray:
+    """Returns the factor of each gradient that brings its norm to limit."""
+    return np.minimum(1.0, limit / np.maximum(norms, 1e-30))
+
+
 def _official_factors(norms: np.ndarray, limit: float) -> np.ndarray:
     """Returns what becomes of each gradient: by its own norm, then by all."""
-    own = np.minimum(1.0, limit / np.maximum(norms, 1e-30))
+    own = _own_factors(norms, limit)
     return own * min(1.0, limit / _norm(own * norms))
 
 
@@ -56,7 +61,7 @@ def test_official_clipping_gives_the_official_norms(
 ) -> None:
     norms = _arrays()["grad_norms"].astype(np.float64)
     assert len(norms) == 493
-    own = np.minimum(norms, limit)
+    own = _own_factors(norms, limit) * norms
     for found, name in (
         (_norm(norms), "raw_global_norm"),
         (_norm(own), "per_var_clipped_global_norm"),
