@@ -6,8 +6,8 @@ its later versions. There lite3x's is misspelt ("lite3x..gz"); the one used here
 follows the others' pattern, and other projects fetch it. Those of EfficientNet
 b0 to b7 stand in the README of tensorflow/tpu (models/official/efficientnet,
 row AutoAugment: the backbones that the official EfficientDet starts from),
-those of EfficientNet-lite in its lite/README. All were read in copies of these
-documents; none was fetched when this was written.
+those of EfficientNet-lite in other projects that fetch them. All were read in
+copies of these documents; none was fetched when this was written.
 
 A cache folder holds NAME.tar.gz (or .tgz) as published and NAME, unpacked. Both
 are whole or absent. A file or folder put there by hand under such a name is

@@ -193,13 +193,6 @@ def _resume(state: state_lib.TrainState, run: Run) -> int:
             state.restart_averages()
             print(report.text(), flush=True)
         return 0
-    if newest.meta.threads != run.threads:
-        print(
-            f"warning: {newest.path} was computed with {newest.meta.threads},"
-            f" this run has {run.threads}: its bits will differ from a run that"
-            " was not interrupted.",
-            flush=True,
-        )
     try:
         checkpoint.restore(newest, state.variables())
     except checkpoint.CheckpointError as error:
@@ -209,6 +202,13 @@ def _resume(state: state_lib.TrainState, run: Run) -> int:
             f" --model_dir, with --ckpt={run.model_dir} to begin with its"
             " weights.",
         ) from error
+    if newest.meta.threads != run.threads:
+        print(
+            f"warning: {newest.path} was computed with {newest.meta.threads},"
+            f" this run has {run.threads}: its bits will differ from a run that"
+            " was not interrupted.",
+            flush=True,
+        )
     print(f"Going on after step {newest.step} ({newest.path}).", flush=True)
     return newest.step
 
