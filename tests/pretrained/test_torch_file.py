@@ -269,3 +269,25 @@ def test_quantised_weights_are_refused(
     error = _error(path)
     assert repr(key) in str(error)
     assert "quantised or sparse" in str(error)
+
+
+def test_written_state_dict_is_read_back_to_the_bit(
+    torch: Any, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "out.pth"
+    rng = np.random.default_rng(0)
+    state = {
+        "a.weight": rng.normal(size=(3, 2, 1, 1)).astype(np.float32),
+        "b.edge_weights": np.array([0.5, -1.0], np.float32),
+        # Not in one piece, as after a change of axes.
+        "c.weight": rng.normal(size=(4, 5)).astype(np.float32).T,
+    }
+    torch_file.write(str(path), state)
+    content = torch.load(path, weights_only=True)
+    assert {k: tuple(v.shape) for k, v in content.items()} == {
+        k: v.shape for k, v in state.items()
+    }
+    found = torch_file.read(str(path)).state
+    assert found.keys() == state.keys()
+    for key, value in state.items():
+        np.testing.assert_array_equal(found[key], value)
