@@ -27,6 +27,34 @@ _TRAINING_STATE = re.compile(
 _CLASSIFIER = re.compile(r"efficientnet-[^/]+/head/")
 
 
+class UnreadableError(ValueError):
+    """A checkpoint that is damaged, or none."""
+
+
+def tensors(path: str) -> dict[str, np.ndarray]:
+    """Returns every tensor of a checkpoint; TensorFlow compares checksums.
+
+    Args:
+      path: the prefix, without .index.
+
+    Raises:
+      UnreadableError: a tensor cannot be read.
+    """
+    try:
+        reader = tf.train.load_checkpoint(path)
+        return {
+            name: reader.get_tensor(name)
+            for name in reader.get_variable_to_shape_map()
+        }
+    except (
+        tf.errors.OpError,
+        LookupError,  # fewer bytes than the index promises
+        RuntimeError,
+        ValueError,
+    ) as error:
+        raise UnreadableError(str(error)) from error
+
+
 def read(path: str, names: Collection[str]) -> source.Source:
     """Returns what a checkpoint holds for the variables named.
 
@@ -38,17 +66,8 @@ def read(path: str, names: Collection[str]) -> source.Source:
       UserError: the checkpoint is damaged.
     """
     try:
-        reader = tf.train.load_checkpoint(path)
-        arrays = {
-            name: reader.get_tensor(name)
-            for name in reader.get_variable_to_shape_map()
-        }
-    except (
-        tf.errors.OpError,
-        LookupError,  # fewer bytes than the index promises
-        RuntimeError,
-        ValueError,
-    ) as error:
+        arrays = tensors(path)
+    except UnreadableError as error:
         raise command.UserError(
             command.ExitCode.DATA,
             f"The checkpoint {path} cannot be read: {error}. Expected a"
