@@ -150,24 +150,16 @@ def _checked(folder: str) -> str:
     Raises:
       ArchiveError: there is not one checkpoint, or a tensor cannot be read.
     """
-    import tensorflow as tf
+    from efficientdet_aimmo.pretrained import tf_checkpoint  # TensorFlow
 
     prefix = _find_checkpoint(folder)
     try:
-        reader = tf.train.load_checkpoint(prefix)
-        names = sorted(reader.get_variable_to_shape_map())
-        for name in names:
-            reader.get_tensor(name)
-    except (
-        tf.errors.OpError,
-        LookupError,  # fewer bytes than the index promises
-        RuntimeError,
-        ValueError,
-    ) as error:
+        found = tf_checkpoint.tensors(prefix)
+    except tf_checkpoint.UnreadableError as error:
         raise archives.DamagedArchive(
             f"the checkpoint in it cannot be read: {error}"
         ) from error
-    if not names:
+    if not found:
         raise archives.DamagedArchive("the checkpoint in it is empty")
     return prefix
 
