@@ -49,6 +49,19 @@ def test_weights_are_the_average_where_there_is_one(
     assert weights["net/kernel"][0, 0] == 8.0
 
 
+def test_weights_are_weights_alone_without_an_average(
+    tmp_path: pathlib.Path,
+) -> None:
+    variables = _variables(7)
+    del variables["net/kernel/ExponentialMovingAverage"]
+    variables["optimizer/0001/net/kernel/momentum"] = tf.Variable([1.0])
+    path = checkpoint.save(str(tmp_path), 7, variables, META, 3)
+    found = checkpoint.open_checkpoint(path)
+    assert not found.has_average()
+    assert list(found.weights()) == ["net/kernel"]
+    assert checkpoint.open_checkpoint(_save(tmp_path, 8)).has_average()
+
+
 def test_tensorflow_reads_it_by_name(tmp_path: pathlib.Path) -> None:
     reader = tf.train.load_checkpoint(_save(tmp_path, 7) + "/variables")
     assert reader.get_tensor("net/kernel").shape == (3, 2)
