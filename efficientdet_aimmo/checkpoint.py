@@ -26,9 +26,10 @@ from hparams import serialize
 # The suffix under which official checkpoints keep a moving average too.
 AVERAGE_SUFFIX = "/ExponentialMovingAverage"
 
-# Names of what is no weight of the detector: the steps done, and what the
-# optimizer keeps.
+# Names of what is no weight of the detector: the steps done, those of them that
+# were skipped, and what the optimizer keeps.
 STEP = "step"
+SKIPPED = "skipped_steps"
 OPTIMIZER = "optimizer/"
 
 _FOLDER = "checkpoints"
@@ -97,7 +98,7 @@ class Checkpoint:
         plain = {
             name: value
             for name, value in values.items()
-            if name != STEP and not name.startswith(OPTIMIZER)
+            if name not in (STEP, SKIPPED) and not name.startswith(OPTIMIZER)
         }
         return averages or plain
 

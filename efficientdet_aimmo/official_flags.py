@@ -17,6 +17,9 @@ LEAVES = {
     "save_checkpoints_steps": "save_checkpoints_steps",
     "tf_random_seed": "seed",
 }
+# The same with flags that the official command does not have.
+OWN_LEAVES = {"on_nan": "on_nan", "max_skipped_steps": "max_skipped_steps"}
+_ALL_LEAVES = {**LEAVES, **OWN_LEAVES}
 
 # Flags without a meaning here: what to use instead.
 REFUSED = {
@@ -81,12 +84,12 @@ def resolve(
         from_hparams = override.override(config, given)
         from_flags = {
             leaf: values[name].value
-            for name, leaf in LEAVES.items()
+            for name, leaf in _ALL_LEAVES.items()
             if values[name].value is not None
         }
         both = override.override(from_hparams, from_flags)
         in_hparams = override.leaf_names(given)
-        for flag, leaf in LEAVES.items():
+        for flag, leaf in _ALL_LEAVES.items():
             if leaf in from_flags and leaf in in_hparams:
                 _check_same(flag, leaf, from_hparams, both)
     except config_lib.HParamError as error:

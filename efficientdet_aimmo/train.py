@@ -105,7 +105,10 @@ flags.DEFINE_integer(
     " number, which is the one used",
     flag_values=FLAGS,
 )
-for name, leaf in official_flags.LEAVES.items():
+for name, leaf in {
+    **official_flags.LEAVES,
+    **official_flags.OWN_LEAVES,
+}.items():
     flags.DEFINE_string(
         name, None, f"hyper-parameter {leaf}", flag_values=FLAGS
     )

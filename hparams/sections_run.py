@@ -179,6 +179,15 @@ class Runtime(leaf.Section):
         at_least=1,
     )
     keep_checkpoints: int = leaf.leaf(3, "Checkpoints kept.", at_least=1)
+    on_nan: str = leaf.leaf(
+        "stop",
+        "A step whose loss or gradient is not finite is refused; then the run"
+        " stops, or skips it.",
+        choices=("stop", "skip"),
+    )
+    max_skipped_steps: int = leaf.leaf(
+        10, "skip: the run stops at one more refused step.", at_least=0
+    )
     log_steps: int = leaf.leaf(
         20, "Steps between lines of the log.", at_least=1
     )

@@ -35,6 +35,7 @@ LEVELS: tuple[set[str], ...] = (
         "show",
         "import_weights",
         "inspect",
+        "replay",
     },
 )
 SAME_LEVEL = {("training", "evaluation")}

@@ -95,6 +95,18 @@ def test_flag_and_hparams_must_agree(name: str) -> None:
         )
 
 
+def test_own_flags_set_their_hyper_parameters() -> None:
+    config, _ = _resolve("--on_nan=skip", "--max_skipped_steps=3")
+    assert (config.runtime.on_nan, config.runtime.max_skipped_steps) == (
+        "skip",
+        3,
+    )
+    assert "--on_nan=skip, but --hparams says on_nan=stop" in _fault(
+        "--on_nan=skip", "--hparams=on_nan=stop"
+    )
+    assert "expected one of 'stop', 'skip'" in _fault("--on_nan=ignore")
+
+
 def test_hparams_come_on_top_of_the_recipe() -> None:
     config, _ = _resolve("--recipe=overfit", "--hparams=learning_rate=0.5")
     assert config.optimizer.optimizer == "adam"

@@ -8,14 +8,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from efficientdet_aimmo.model import profile
 from efficientdet_aimmo.pretrained import class_rows, source
 from tfrecord_tools import command
 
-BACKBONE = "backbone"
-BIFPN = "BiFPN"
-CLASS_HEAD = "class head"
+BACKBONE, BIFPN, CLASS_HEAD, BOX_HEAD = profile.PARTS
 LAST_LAYER = "class head, last layer"
-BOX_HEAD = "box head"
 PARTS = (BACKBONE, BIFPN, CLASS_HEAD, LAST_LAYER, BOX_HEAD)
 
 # How the class head's last layer is taken over.
@@ -26,13 +24,9 @@ _MOST_NAMES = 3
 
 def part_of(name: str) -> str:
     """Returns the part of the network that a variable belongs to."""
-    if name.startswith("efficientnet-"):
-        return BACKBONE
     if name.startswith("class_net/class-predict/"):
         return LAST_LAYER
-    if name.startswith("class_net/"):
-        return CLASS_HEAD
-    return BOX_HEAD if name.startswith("box_net/") else BIFPN
+    return profile.part_of(name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,7 @@ import json
 import os
 import signal
 import types
-from collections.abc import Mapping
 
-import numpy as np
 import tensorflow as tf
 
 from efficientdet_aimmo import anchors as anchors_lib
@@ -19,7 +17,7 @@ from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import report
 from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
-from efficientdet_aimmo.training import freezing, measure
+from efficientdet_aimmo.training import freezing, measure, nonfinite
 from efficientdet_aimmo.training import model_dir as model_dir_lib
 from efficientdet_aimmo.training import monitor as monitor_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
@@ -122,14 +120,13 @@ def train(config: config_lib.Config, run: Run) -> None:
         batch = next(batches)
         result = _numbers(train_step(batch), config.loss)
         if not result.pop("is_finite"):
-            monitor.close()
-            raise _diverged(run.model_dir, step, batch, result)
+            _refuse(config, run, state, batch, course, monitor)
         monitor.end_step(step + 1, result)
         if step + 1 in save_steps:
             _save(config, run, state, step + 1)
 
     monitor.close()
-    _write_result(run.model_dir, course.num_steps, measurer)
+    _write_result(run.model_dir, state, measurer)
 
 
 def _make_state(
@@ -245,43 +242,42 @@ def _stopped(step: int) -> command.UserError:
     )
 
 
-def _plain(value: tf.Tensor) -> np.ndarray:
-    """Returns an array that NumPy stores without pickling."""
-    array = value.numpy()
-    return array.astype(np.bytes_) if array.dtype == object else array
-
-
-def _diverged(
-    model_dir: str,
-    step: int,
+def _refuse(
+    config: config_lib.Config,
+    run: Run,
+    state: state_lib.TrainState,
     batch: pipeline.TrainBatch,
-    scalars: Mapping[str, float],
-) -> command.UserError:
-    """Keeps the batch of a step that was refused, and says what happened."""
-    folder = os.path.join(model_dir, "nan", str(step))
-    os.makedirs(folder, exist_ok=True)
-    np.savez(
-        os.path.join(folder, "batch.npz"),
-        **{name: _plain(value) for name, value in batch._asdict().items()},
+    course: schedule_lib.Course,
+    monitor: monitor_lib.Monitor,
+) -> None:
+    """Keeps a step that is not finite, and skips it or ends the run.
+
+    Raises:
+      UserError: the run ends.
+    """
+    thaw_step = course.steps_of(config.train.freeze_epochs)
+    folder = nonfinite.folder_of(run.model_dir, int(state.step))
+    found = nonfinite.keep(
+        run.model_dir, config, state, batch, run.train.classes, thaw_step
     )
-    report.write_whole(
-        os.path.join(folder, "terms.json"), json.dumps(scalars, indent=1) + "\n"
-    )
-    terms = ", ".join(f"{name} {value:.6g}" for name, value in scalars.items())
-    return command.UserError(
-        command.ExitCode.DIVERGED,
-        f"Step {step} gave a loss or gradient that is not finite ({terms}). It"
-        f" was refused: no weight has changed. Batch and terms are in {folder}."
-        " Try a lower learning_rate or a longer lr_warmup_epoch.",
-    )
+    num_skipped, most = int(state.skipped), config.runtime.max_skipped_steps
+    if config.runtime.on_nan == "stop" or num_skipped >= most:
+        monitor.close()
+        raise nonfinite.diverged(found, folder, num_skipped)
+    state.skip_step()
+    line = f"Skipped, {num_skipped + 1} of at most {most}"
+    monitor.write(f"warning: {nonfinite.describe(found, folder)}. {line}.")
 
 
 def _write_result(
-    model_dir: str, step: int, measurer: measure.Measurer | None
+    model_dir: str,
+    state: state_lib.TrainState,
+    measurer: measure.Measurer | None,
 ) -> None:
     last = None if measurer is None else measurer.last
     content = {
-        "step": step,
+        "step": int(state.step),
+        "skipped_steps": int(state.skipped),
         "metrics": None if last is None else dataclasses.asdict(last.metrics),
         "alarms": [] if last is None else list(last.alarms),
     }

@@ -49,7 +49,8 @@ class TrainState:
       trainable: the variables that are trained at some step.
       averages: one per detector variable, batch-norm statistics included;
         empty if there is no moving average.
-      step: int64, steps done.
+      step: int64, steps done, those skipped included.
+      skipped: int64, steps skipped because they were not finite.
     """
 
     def __init__(self, config: config_lib.Config) -> None:
@@ -75,6 +76,9 @@ class TrainState:
             optimizer._create_all_weights(group)
         self.step = tf.Variable(
             0, dtype=tf.int64, name=checkpoint.STEP, trainable=False
+        )
+        self.skipped = tf.Variable(
+            0, dtype=tf.int64, name=checkpoint.SKIPPED, trainable=False
         )
         self.averages: list[tf.Variable] = []
         if config.optimizer.moving_average_decay > 0.0:
@@ -108,12 +112,16 @@ class TrainState:
                 optimizer.learning_rate.assign(rate)
                 optimizer.apply_gradients(pairs)
 
+    def skip_step(self) -> None:
+        """Counts a refused step as done and skipped."""
+        self.step.assign_add(1)
+        self.skipped.assign_add(1)
+
     def variables(self) -> dict[str, tf.Variable]:
         """Returns all variables by their names in a checkpoint."""
-        named = {
-            variable_name(v): v
-            for v in [*self.detector.all_variables, *self.averages, self.step]
-        }
+        counts = [self.step, self.skipped]
+        own = [*self.detector.all_variables, *self.averages, *counts]
+        named = {variable_name(v): v for v in own}
         kept = [
             v for optimizer, _ in self._rules for v in optimizer.variables()
         ]

@@ -55,7 +55,7 @@ def compute_gradients(
     (as officially); layers whose moving statistics are frozen normalise by
     them.
     """
-    trained = _trained(state, frozen)
+    trained_now = trained(state, frozen)
     target = targets.assign_targets(
         batch.boxes,
         batch.classes,
@@ -72,7 +72,7 @@ def compute_gradients(
     )
     # Only what is watched costs a backward pass.
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(trained)
+        tape.watch(trained_now)
         outputs = state.detector.forward(batch.images, run)
         loss = losses.detection_loss(
             outputs.logits,
@@ -83,7 +83,7 @@ def compute_gradients(
             anchors,
             config.loss,
         )
-        l2_loss = losses.l2_loss(trained, config.loss.weight_decay)
+        l2_loss = losses.l2_loss(trained_now, config.loss.weight_decay)
         total = loss.total + l2_loss
     return Gradients(
         loss.class_loss,
@@ -92,14 +92,15 @@ def compute_gradients(
         l2_loss,
         total,
         num_positives,
-        tape.gradient(total, trained),
+        tape.gradient(total, trained_now),
         run.updates,
     )
 
 
-def _trained(
+def trained(
     state: state_lib.TrainState, frozen: frozenset[str]
 ) -> list[tf.Variable]:
+    """Returns the variables that have a gradient beside those frozen."""
     return [v for v in state.trainable if v.name not in frozen]
 
 
@@ -130,7 +131,8 @@ def make_train_step(
     """Returns a compiled function that takes one step.
 
     Loss or gradient not finite: the step is refused, and weights, statistics,
-    optimizer and average stay as they are, to the bit.
+    optimizer and average stay as they are, to the bit. A run that skips such
+    steps counts it among the steps done and those skipped.
     """
     clip_norm = config.optimizer.clip_gradients_norm
     decay = config.optimizer.moving_average_decay
@@ -150,7 +152,7 @@ def make_train_step(
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, norm)
 
         def apply() -> tf.Tensor:
-            state.apply_gradients(gradients, _trained(state, frozen), rate)
+            state.apply_gradients(gradients, trained(state, frozen), rate)
             for update in found.updates:
                 update.store()
             _average(state, decay)

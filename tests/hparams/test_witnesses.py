@@ -16,7 +16,7 @@ import pytest
 import hparams
 from hparams import config as config_lib
 from hparams import override, serialize
-from tests.hparams import observations, witness_records
+from tests.hparams import observations, refusals, witness_records
 
 Observation = Callable[[config_lib.Config, witness_records.Records], object]
 
@@ -170,6 +170,10 @@ WITNESSES = [
         o.run,
         {**_RUN, "save_checkpoints_steps": 3},
         "saved",
+    ),
+    Witness("on_nan", "skip", refusals.refusals, _RUN),
+    Witness(
+        "max_skipped_steps", 2, refusals.refusals, {**_RUN, "on_nan": "skip"}
     ),
     Witness("log_steps", 3, o.run, _RUN, "logged"),
     Witness("log_steps", 3, o.run, _RUN, "points"),

@@ -49,16 +49,18 @@ class Runs:
     records: pathlib.Path
     folder: pathlib.Path
 
-    def settings(self) -> tuple[config_lib.Config, source_lib.Source]:
+    def settings(
+        self, more: str = ""
+    ) -> tuple[config_lib.Config, source_lib.Source]:
         train = source_lib.open_source(
             f"{self.records}/train-*.tfrecord", "train_file_pattern"
         )
-        config = start.fill_from_data(tiny.config(SETTINGS), None, train)
+        config = start.fill_from_data(tiny.config(SETTINGS + more), None, train)
         return config, train
 
-    def train(self, name: str) -> pathlib.Path:
+    def train(self, name: str, more: str = "") -> pathlib.Path:
         """Trains in the folder of that name, or goes on there."""
-        config, train = self.settings()
+        config, train = self.settings(more)
         val = source_lib.open_source(
             f"{self.records}/val-*.tfrecord", "val_file_pattern"
         )
@@ -162,16 +164,16 @@ def _kill_at(patch: pytest.MonkeyPatch, step: int) -> None:
 
 
 def _die_and_go_on(
-    runs: Runs, name: str, step: int
+    runs: Runs, name: str, step: int, more: str = ""
 ) -> tuple[pathlib.Path, int]:
     """Returns the folder, and the step of what the dead run had saved."""
     with pytest.MonkeyPatch.context() as patch:
         _kill_at(patch, step)
         with pytest.raises(Killed):
-            runs.train(name)
+            runs.train(name, more)
     newest, _ = checkpoint.latest(str(runs.folder / name))
     assert newest is not None
-    return runs.train(name), newest.step
+    return runs.train(name, more), newest.step
 
 
 def test_whole_run_leaves_its_results(whole: pathlib.Path) -> None:
@@ -256,27 +258,44 @@ def test_two_runs_of_one_seed_are_equal(
     _same_end(runs.train("again"), whole)
 
 
-def test_loss_that_is_not_finite_stops_the_run(
-    runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the images of the second step undefined."""
     build = pipeline.build_train_dataset
 
-    def poisoned(*arguments: object, **named: object) -> tf.data.Dataset:
+    def spoilt(*arguments: object, **named: object) -> tf.data.Dataset:
+        start_step = named["start_step"]
+
         @tf.autograph.experimental.do_not_convert
         def spoil(
             place: tf.Tensor, batch: pipeline.TrainBatch
         ) -> pipeline.TrainBatch:
-            bad = tf.where(place == 1, float("nan"), 0.0)
+            bad = tf.where(place + start_step == 1, float("nan"), 0.0)
             return batch._replace(images=batch.images + bad)
 
         return build(*arguments, **named).enumerate().map(spoil)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "build_train_dataset", poisoned)
+    monkeypatch.setattr(pipeline, "build_train_dataset", spoilt)
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_loss_that_is_not_finite_stops_the_run(runs: Runs) -> None:
     with pytest.raises(command.UserError) as caught:
         runs.train("diverged")
     assert caught.value.exit_code == command.ExitCode.DIVERGED
     assert "Step 1 gave a loss or gradient" in str(caught.value)
     kept = runs.folder / "diverged" / "nan" / "1"
     terms = json.loads((kept / "terms.json").read_text())
-    assert np.isnan(terms["class_loss"])
+    assert np.isnan(terms["terms"]["class_loss"])
+    assert len(terms["bad_images"]) == 8
     assert np.load(kept / "batch.npz")["source_ids"].shape == (8,)
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_step_that_is_skipped_is_counted_also_after_a_stop(runs: Runs) -> None:
+    skipping = runs.train("skipped", ",on_nan=skip")
+    result = json.loads((skipping / "result.json").read_text())
+    assert (result["step"], result["skipped_steps"]) == (8, 1)
+    resumed, saved = _die_and_go_on(runs, "resumed", 5, ",on_nan=skip")
+    assert saved == 4
+    _same_end(resumed, skipping)
