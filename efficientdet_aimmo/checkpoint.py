@@ -111,7 +111,7 @@ def _digest(path: str) -> str:
     return digest.hexdigest()
 
 
-def _flush(path: str) -> None:
+def flush(path: str) -> None:
     """Makes a file's or folder's content survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -138,39 +138,63 @@ def save(
 ) -> str:
     """Writes a checkpoint and returns its folder; keeps the newest `keep`.
 
+    One that is there already and whole stays: a step has one state.
+
     Raises:
       OSError: the disk is full or not writable; older checkpoints are intact.
     """
     parent = os.path.join(model_dir, _FOLDER)
-    final = os.path.join(parent, f"step-{step:08}")
-    beside = os.path.join(parent, f".writing-{step:08}")
-    shutil.rmtree(beside, ignore_errors=True)
-    os.makedirs(beside)
+    final = path_of(model_dir, step)
+    if not is_whole(final):
+        beside = os.path.join(parent, f".writing-{step:08}")
+        shutil.rmtree(beside, ignore_errors=True)
+        os.makedirs(beside)
+        _write(beside, step, variables, meta)
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(beside, final)
+        flush(parent)
+    for old in _steps(model_dir)[:-keep]:
+        shutil.rmtree(path_of(model_dir, old))
+    return final
+
+
+def is_whole(path: str) -> bool:
+    """Returns whether a folder is a checkpoint whose content is undamaged."""
+    try:
+        open_checkpoint(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _write(
+    folder: str, step: int, variables: Mapping[str, tf.Variable], meta: Meta
+) -> None:
+    """Writes a checkpoint's files and flushes them."""
     names = sorted(variables)
     try:
         tf.raw_ops.SaveV2(
-            prefix=os.path.join(beside, _BUNDLE),
+            prefix=os.path.join(folder, _BUNDLE),
             tensor_names=names,
             shape_and_slices=[""] * len(names),
             tensors=[variables[name].read_value() for name in names],
         )
     except tf.errors.OpError as error:
-        raise OSError(f"{beside}: {error.message}") from error
+        raise OSError(f"{folder}: {error.message}") from error
     files = {
-        name: _digest(os.path.join(beside, name))
-        for name in sorted(os.listdir(beside))
+        name: _digest(os.path.join(folder, name))
+        for name in sorted(os.listdir(folder))
     }
-    with open(os.path.join(beside, META), "w", encoding="utf-8") as file:
+    with open(os.path.join(folder, META), "w", encoding="utf-8") as file:
         json.dump({"step": step, "files": files, **_meta_json(meta)}, file)
     for name in [*files, META]:
-        _flush(os.path.join(beside, name))
-    _flush(beside)
-    shutil.rmtree(final, ignore_errors=True)
-    os.rename(beside, final)
-    _flush(parent)
-    for old in _steps(model_dir)[:-keep]:
-        shutil.rmtree(os.path.join(parent, f"step-{old:08}"))
-    return final
+        flush(os.path.join(folder, name))
+    flush(folder)
+
+
+def path_of(model_dir: str, step: int) -> str:
+    """Returns the folder of a step's checkpoint, whether there or not."""
+    return os.path.join(model_dir, _FOLDER, f"step-{step:08}")
 
 
 def _steps(model_dir: str) -> list[int]:
@@ -232,7 +256,7 @@ def latest(model_dir: str) -> tuple[Checkpoint | None, list[str]]:
     """Returns the newest whole checkpoint, and the faults of newer ones."""
     faults: list[str] = []
     for step in reversed(_steps(model_dir)):
-        path = os.path.join(model_dir, _FOLDER, f"step-{step:08}")
+        path = path_of(model_dir, step)
         try:
             return open_checkpoint(path), faults
         except CheckpointError as error:

@@ -149,6 +149,11 @@ def write_whole(path: str, content: str) -> None:
         ) from error
 
 
+def path_of(folder: str, step: int) -> str:
+    """Returns the file of a step's report, whether there or not."""
+    return os.path.join(folder, f"{step:0{_STEP_DIGITS}d}.json")
+
+
 def write(report: Report, folder: str) -> str:
     """Writes <folder>/<step>.json, whole or not at all, and returns its path.
 
@@ -157,7 +162,7 @@ def write(report: Report, folder: str) -> str:
     Raises:
       UserError: the folder or file cannot be written.
     """
-    path = os.path.join(folder, f"{report.step:0{_STEP_DIGITS}d}.json")
+    path = path_of(folder, report.step)
     write_whole(path, json.dumps(dataclasses.asdict(report), indent=1) + "\n")
     return path
 

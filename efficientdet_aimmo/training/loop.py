@@ -17,7 +17,7 @@ from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import report
 from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
-from efficientdet_aimmo.training import freezing, measure, nonfinite
+from efficientdet_aimmo.training import best, freezing, measure, nonfinite
 from efficientdet_aimmo.training import model_dir as model_dir_lib
 from efficientdet_aimmo.training import monitor as monitor_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
@@ -85,6 +85,7 @@ def train(config: config_lib.Config, run: Run) -> None:
 
     # Go on where the last run ended, or begin.
     start = _resume(state, run)
+    model_dir_lib.check_space(run.model_dir, state.num_bytes())
     model_dir_lib.save_config(run.model_dir, config, run.train.manifest)
     measurer = _make_measurer(config, run)
     monitor = monitor_lib.Monitor(
@@ -109,7 +110,7 @@ def train(config: config_lib.Config, run: Run) -> None:
     # run killed in the evaluation does it again and loses nothing.
     for step in range(start, course.num_steps + 1):
         if measurer is not None and step in eval_steps:
-            measurer.measure(state, step, monitor)
+            _measure(run.model_dir, state, step, measurer, monitor)
         if step == course.num_steps:
             break
         if stop.is_set:
@@ -234,6 +235,28 @@ def _save(
         ) from error
 
 
+def _measure(
+    model_dir: str,
+    state: state_lib.TrainState,
+    step: int,
+    measurer: measure.Measurer,
+    monitor: monitor_lib.Monitor,
+) -> None:
+    """Measures, and keeps the checkpoint apart if it is the best so far."""
+    measurer.measure(state, step, monitor)
+    ap = None if measurer.last is None else measurer.last.metrics.ap
+    try:
+        is_best = best.keep(model_dir, step, ap)
+    except OSError as error:
+        raise command.UserError(
+            command.ExitCode.DISK,
+            f"The best checkpoint cannot be kept in {model_dir}/{best.FOLDER}"
+            f" ({error}). Make room and give the same command.",
+        ) from error
+    if is_best:
+        monitor.write(f"The best AP so far, kept in {model_dir}/{best.FOLDER}.")
+
+
 def _stopped(step: int) -> command.UserError:
     return command.UserError(
         command.ExitCode.STOPPED,
@@ -275,9 +298,11 @@ def _write_result(
     measurer: measure.Measurer | None,
 ) -> None:
     last = None if measurer is None else measurer.last
+    kept = best.find(model_dir)
     content = {
         "step": int(state.step),
         "skipped_steps": int(state.skipped),
+        "best_step": None if kept is None else kept.step,
         "metrics": None if last is None else dataclasses.asdict(last.metrics),
         "alarms": [] if last is None else list(last.alarms),
     }

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 
 from efficientdet_aimmo.evaluation import report
@@ -54,6 +55,25 @@ def in_use(model_dir: str) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def check_space(model_dir: str, checkpoint_bytes: int) -> None:
+    """Raises UserError if there is no room for two checkpoints.
+
+    The last one goes only when the next is whole, so both must fit.
+
+    Args:
+      model_dir: the run's folder, there already.
+      checkpoint_bytes: of one checkpoint.
+    """
+    free = shutil.disk_usage(model_dir).free
+    if free < 2 * checkpoint_bytes:
+        raise command.UserError(
+            command.ExitCode.DISK,
+            f"--model_dir={model_dir} has {free / 2**20:.0f} MiB of room;"
+            f" two checkpoints take {2 * checkpoint_bytes / 2**20:.0f} MiB."
+            " Make room, or choose a folder on another disk.",
+        )
 
 
 def _is_free(name: str) -> bool:

@@ -130,6 +130,13 @@ class TrainState:
             named[f"{place}/{variable_name(variable)}"] = variable
         return named
 
+    def num_bytes(self) -> int:
+        """Returns what all variables take."""
+        return sum(
+            v.shape.num_elements() * v.dtype.size
+            for v in self.variables().values()
+        )
+
     def copy_weights_to(self, other: detector_lib.Detector) -> None:
         """Gives another detector the average, or the weights without one."""
         values = self.averages or self.detector.all_variables
