@@ -17,8 +17,7 @@ from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import report
 from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
-from efficientdet_aimmo.training import best, freezing, measure, nonfinite
-from efficientdet_aimmo.training import model_dir as model_dir_lib
+from efficientdet_aimmo.training import beginning, best, measure, nonfinite
 from efficientdet_aimmo.training import monitor as monitor_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
 from efficientdet_aimmo.training import state as state_lib
@@ -77,16 +76,14 @@ def train(config: config_lib.Config, run: Run) -> None:
         counts.images, config.train.train_batch_size, config.train.num_epochs
     )
     schedule = schedule_lib.Schedule(config.optimizer, course)
-    state = _make_state(config, course)
+    state = beginning.make_state(config, course)
     anchors = tf.constant(
         anchors_lib.anchor_boxes(config.anchors, config.data.image_size)
     )
     train_step = step_lib.make_train_step(state, anchors, schedule, config)
 
     # Go on where the last run ended, or begin.
-    start = _resume(state, run)
-    model_dir_lib.check_space(run.model_dir, state.num_bytes())
-    model_dir_lib.save_config(run.model_dir, config, run.train.manifest)
+    start = _begin(config, run, state)
     measurer = _make_measurer(config, run)
     monitor = monitor_lib.Monitor(
         run.model_dir,
@@ -130,17 +127,16 @@ def train(config: config_lib.Config, run: Run) -> None:
     _write_result(run.model_dir, state, measurer)
 
 
-def _make_state(
-    config: config_lib.Config, course: schedule_lib.Course
-) -> state_lib.TrainState:
-    """Returns the state, and says what of it is frozen."""
-    state = state_lib.TrainState(config)
-    if state.frozen:
-        thaw_step = course.steps_of(config.train.freeze_epochs)
-        variables = state.detector.all_variables
-        line = freezing.describe(state.frozen, variables, thaw_step)
-        print(line, flush=True)
-    return state
+def _begin(
+    config: config_lib.Config, run: Run, state: state_lib.TrainState
+) -> int:
+    """Returns the steps done in this folder, which is the run's from now on."""
+    threads, manifest = run.threads, run.train.manifest
+    start = beginning.resume(
+        state, run.model_dir, run.warm_start, run.train.classes, threads
+    )
+    beginning.claim(run.model_dir, config, manifest, threads, state, start)
+    return start
 
 
 def _make_measurer(
@@ -176,39 +172,6 @@ def _milestones(
         if epoch % config.eval.map_freq == 0 or epoch == course.num_epochs
     }
     return saved | measured, measured
-
-
-def _resume(state: state_lib.TrainState, run: Run) -> int:
-    """Restores the newest whole checkpoint; returns the steps done."""
-    newest, faults = checkpoint.latest(run.model_dir)
-    for fault in faults:
-        print(f"warning: {fault} The one before is used.", flush=True)
-    if newest is None:
-        if run.warm_start is not None:
-            report = run.warm_start.load(
-                state.detector.all_variables, run.train.classes
-            )
-            state.restart_averages()
-            print(report.text(), flush=True)
-        return 0
-    try:
-        checkpoint.restore(newest, state.variables())
-    except checkpoint.CheckpointError as error:
-        raise command.UserError(
-            command.ExitCode.EXISTS,
-            f"{error} It is imported, or of another version. Choose another"
-            f" --model_dir, with --ckpt={run.model_dir} to begin with its"
-            " weights.",
-        ) from error
-    if newest.meta.threads != run.threads:
-        print(
-            f"warning: {newest.path} was computed with {newest.meta.threads},"
-            f" this run has {run.threads}: its bits will differ from a run that"
-            " was not interrupted.",
-            flush=True,
-        )
-    print(f"Going on after step {newest.step} ({newest.path}).", flush=True)
-    return newest.step
 
 
 def _save(

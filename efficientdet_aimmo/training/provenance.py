@@ -1,0 +1,142 @@
+"""What a run was computed with: run.json, an entry for every start."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+from typing import Any
+
+import tensorflow as tf
+
+from efficientdet_aimmo.evaluation import report
+from tfrecord_tools import schema
+
+NAME = "run.json"
+
+_OWN = "efficientdet-aimmo"
+# What the numbers depend on.
+_PACKAGES = (
+    "tensorflow",
+    "tensorflow-addons",
+    "tf-models-official",
+    "numpy",
+    "pycocotools",
+    "Pillow",
+)
+_DRIVER = pathlib.Path("/proc/driver/nvidia/version")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Returns the commit of the source, None outside of a checkout.
+
+    A mark says that files differ from it.
+    """
+    folder = pathlib.Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    git = ["git", "-C", str(folder)]
+    try:
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit} with changes" if changed else commit
+
+
+def _driver() -> str | None:
+    try:
+        return _DRIVER.read_text().splitlines()[0].strip()
+    except (OSError, IndexError):
+        return None
+
+
+def _devices() -> list[str]:
+    details = tf.config.experimental.get_device_details
+    return [
+        str(details(gpu).get("device_name", gpu.name))
+        for gpu in tf.config.list_physical_devices("GPU")
+    ] or [f"CPU {platform.processor() or platform.machine()}"]
+
+
+def describe(
+    step: int, threads: str, manifest: schema.Manifest
+) -> dict[str, Any]:
+    """Returns what a start computes with.
+
+    Args:
+      step: steps done before it.
+      threads: CPU threads and oneDNN setting.
+      manifest: of the records.
+    """
+    return {
+        "step": step,
+        "version": _version(_OWN),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "devices": _devices(),
+        "driver": _driver(),
+        "threads": threads,
+        "records": manifest.identity,
+        "shards": {
+            shard.name: shard.sha256
+            for split in manifest.splits.values()
+            for shard in split.shards
+        },
+    }
+
+
+def _earlier(path: str) -> list[dict[str, Any]]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return list(json.load(file)["starts"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def write(model_dir: str, start: dict[str, Any]) -> list[str]:
+    """Adds a start to the run's file.
+
+    Args:
+      model_dir: the run's folder.
+      start: what describe returned.
+
+    Returns:
+      A line for everything that differs from the start before.
+    """
+    path = os.path.join(model_dir, NAME)
+    starts = _earlier(path)
+    changes = []
+    if starts:
+        before = starts[-1]
+        changes = [
+            f"{name}: {before.get(name)} -> {start[name]}"
+            for name in start
+            if name not in ("step", "shards")
+            and before.get(name) != start[name]
+        ]
+    report.write_whole(
+        path, json.dumps({"starts": [*starts, start]}, indent=1) + "\n"
+    )
+    return changes
