@@ -30,6 +30,16 @@ class Account:
         if len(examples) < MAX_EXAMPLES:
             examples.append(example)
 
+    def add(self, other: Account) -> None:
+        """Adds another account of the same kind to this one."""
+        self.num_in += other.num_in
+        self.written += other.written
+        self.filtered.update(other.filtered)
+        self.rejected.update(other.rejected)
+        for reason, examples in other.examples.items():
+            mine = self.examples.setdefault(reason, [])
+            mine.extend(examples[: MAX_EXAMPLES - len(mine)])
+
     def check(self, what: str) -> None:
         """Raises AssertionError if the account does not add up."""
         filtered = sum(self.filtered.values())

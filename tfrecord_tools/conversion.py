@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import pathlib
 import time
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from tfrecord_tools import (
     accounts,
     command,
+    entries,
     files,
     output,
     planning,
@@ -25,9 +28,12 @@ def convert(options: planning.Options) -> None:
         final name.
     """
     started_s = time.monotonic()
-    with output.locked(options.output_dir):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(output.locked(options.output_dir))
+        aside = stack.enter_context(output.aside(options.output_dir))
         # Look first: all of this needs no image to be decoded.
-        found = planning.find(options)
+        found = planning.find(options, aside)
+        options = planning.with_found(options, found)
         arguments = _arguments(options, found)
         if output.is_done(options.output_dir, arguments, options.overwrite):
             print(
@@ -41,6 +47,7 @@ def convert(options: planning.Options) -> None:
         # Write beside, check, then give all files their names at once.
         with output.partial(options.output_dir) as folder:
             manifest = _write(options, plan, folder, arguments, images, objects)
+            manifest = dataclasses.replace(manifest, source=found.facts)
             output.commit(options.output_dir, folder, manifest)
     print(report.text(manifest))
     print(
@@ -91,7 +98,7 @@ def _write(
 
 
 def _arguments(
-    options: planning.Options, found: planning.Found
+    options: planning.Options, found: entries.Found
 ) -> dict[str, Any]:
     """Returns all that decides what is written, for the manifest."""
     choice = options.choice
@@ -100,6 +107,8 @@ def _arguments(
     return {
         "input_dir": str(options.input_dir.resolve()),
         "image_dir": str(options.image_dir.resolve()),
+        "format": options.format,
+        "coordinates": options.coordinates,
         "classes": list(options.labels.classes),
         "mapping": dict(options.labels.mapping),
         "image_size": None if size is None else f"{size[1]}x{size[0]}",

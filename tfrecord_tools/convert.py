@@ -1,10 +1,11 @@
-"""Converts AIMMO annotations to sharded TFRecords and COCO JSON.
+"""Converts annotations to sharded TFRecords and COCO JSON.
 
   python -m tfrecord_tools.convert --input_dir=IN --output_dir=OUT
 
-IN holds AIMMO's JSON files, one per image, and the images, in any folders below
-it. OUT gets train-*.tfrecord, train.json (the boxes as COCO JSON), the same for
-val, and dataset.json: what was written, left out and rejected, and why.
+IN holds AIMMO's or COCO's JSON files, Pascal VOC's XML files or a YOLO data
+set, and the images, in any folders below it. OUT gets train-*.tfrecord,
+train.json (the boxes as COCO JSON), the same for val, and dataset.json: what
+was written, left out and rejected, and why.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ import warnings
 
 from absl import flags
 
-from tfrecord_tools import command, label_map, planning, split
+from tfrecord_tools import (
+    command,
+    coordinates,
+    formats,
+    label_map,
+    planning,
+    split,
+)
 
 FLAGS = flags.FlagValues()
 
@@ -35,8 +43,24 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string(
     "classes",
-    "car,truck,bus,pedestrian",
-    "class names; their order gives the ids, from 1 on",
+    None,
+    "class names; their order gives the ids, from 1 on; without it"
+    " car,truck,bus,pedestrian for AIMMO, elsewhere all names of the data set",
+    flag_values=FLAGS,
+)
+flags.DEFINE_enum(
+    "format",
+    formats.AUTO,
+    [formats.AUTO, *formats.ALL],
+    "the annotations' format; auto: what the folder shows",
+    flag_values=FLAGS,
+)
+flags.DEFINE_enum(
+    "coordinates",
+    coordinates.AUTO,
+    [coordinates.AUTO, *coordinates.ALL],
+    "what the boxes' numbers are; auto: as the format says, in AIMMO's files as"
+    " the data shows",
     flag_values=FLAGS,
 )
 flags.DEFINE_multi_string(
@@ -147,6 +171,14 @@ def _parse_image_size(text: str | None) -> tuple[int, int] | None:
     return int(found[2]), int(found[1])
 
 
+def _classes(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    classes = tuple(name.strip() for name in text.split(","))
+    label_map.check_classes(classes)
+    return classes
+
+
 def _folder(values: flags.FlagValues, name: str) -> pathlib.Path:
     value = values[name].value
     if not value:
@@ -186,10 +218,10 @@ def _options(values: flags.FlagValues) -> planning.Options:
         input_dir=input_dir,
         image_dir=pathlib.Path(values.image_dir or input_dir),
         output_dir=_folder(values, "output_dir"),
-        labels=label_map.make_label_map(
-            [name.strip() for name in values.classes.split(",")],
-            values.class_map,
-        ),
+        format=values.format,
+        coordinates=values.coordinates,
+        classes=_classes(values.classes),
+        class_map=tuple(values.class_map),
         image_size=_parse_image_size(values.image_size),
         choice=choice,
         num_shards=values.num_shards,

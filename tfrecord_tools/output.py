@@ -15,6 +15,7 @@ from typing import Any
 from tfrecord_tools import command, schema
 
 _PARTIAL = ".partial"
+_ASIDE = ".aside"
 _OWN_NAME = re.compile(
     r"(train|val)(-\d{5}-of-\d{5}\.tfrecord|\.json)|dataset\.json"
 )
@@ -76,6 +77,21 @@ def partial(folder: pathlib.Path) -> Iterator[pathlib.Path]:
         path.mkdir()
     try:
         yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def aside(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a place inside the output folder for what is set aside meanwhile.
+
+    It is made by who needs it and removed at the end.
+    """
+    path = folder / _ASIDE
+    shutil.rmtree(path, ignore_errors=True)  # of a run that was killed
+    try:
+        with disk_errors(folder):
+            yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
 

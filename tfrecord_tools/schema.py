@@ -66,7 +66,8 @@ class Manifest:
     "filtered" (by reason: left out on purpose) and "rejected" (by reason:
     faults); in = written + filtered + rejected. `rejects` gives up to 20
     examples for each reason. `image_size` is (height, width), or None where
-    images keep their own.
+    images keep their own. `source` says what the annotations are: their
+    "format", files per variant, the boxes' "coordinates" and why.
     """
 
     classes: tuple[str, ...]
@@ -78,6 +79,7 @@ class Manifest:
     mapping: dict[str, str]
     split_rule: dict[str, Any]
     arguments: dict[str, Any]
+    source: dict[str, Any] = dataclasses.field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     @property

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from tfrecord_tools import (
     accounts,
     example,
+    files,
     ground_truth,
+    pairing,
     planning,
     pool,
     prepare,
@@ -69,7 +71,7 @@ def write(
             writers[name] = _Writers(records=records, truth=truth)
         for name, shard, item, result in _prepared(options, plan, settings):
             if isinstance(result, prepare.Rejected):
-                planning.reject_image(images, result)
+                pairing.reject_image(images, result)
                 objects.rejected["image_rejected"] += item.summary.num_objects
                 continue
             _add(writers[name], shard, item, result, classes)
@@ -110,20 +112,11 @@ def _account(
         objects.reject(
             fault.reason,
             {
-                "file": item.summary.file,
+                "file": files.printable(item.summary.file),
                 "annotation_id": fault.annotation_id,
                 "detail": fault.detail,
             },
         )
-
-
-def _task(options: planning.Options, item: planning.Item) -> prepare.Task:
-    return prepare.Task(
-        file=item.summary.file,
-        annotation_path=str(options.input_dir / item.summary.file),
-        checksum=item.summary.checksum,
-        image_path=str(options.image_dir / item.image),
-    )
 
 
 def _prepared(
@@ -145,7 +138,7 @@ def _prepared(
     ]
     results = pool.run_in_order(
         functools.partial(prepare.prepare, settings),
-        (_task(options, item) for _, _, item in jobs),
+        (planning.task(options, item) for _, _, item in jobs),
         min(options.num_workers, len(jobs)),
     )
     shown = progress.shown(results, len(jobs), "Writing images")
@@ -162,7 +155,7 @@ def _num_shards(
         return shards.count(len(items), 0, options.num_shards)
     sizes = []
     for item in items[:: max(1, len(items) // _NUM_SAMPLES)]:
-        result = prepare.prepare(settings, _task(options, item))
+        result = prepare.prepare(settings, planning.task(options, item))
         if isinstance(result, prepare.Prepared):
             sizes.append(len(result.image.content))
     mean_bytes = sum(sizes) / len(sizes) if sizes else 0

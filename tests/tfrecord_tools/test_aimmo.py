@@ -33,6 +33,7 @@ def test_fields(tmp_path: pathlib.Path) -> None:
     )
     assert aimmo.parse_annotation(str(path)) == annotation.Annotation(
         file=str(path),
+        variant="A",
         image_name="a.png",
         image_size=(1024, 1920),
         drive="batch/day/drive",
@@ -108,7 +109,8 @@ def test_objects_left_out(change: dict[str, Any], reason: str) -> None:
         ({"points": [["1", 2], [3, 4]]}, "points_not_numbers", "['1', 2]"),
         ({"points": [[True, 2], [3, 4]]}, "points_not_numbers", "[True, 2]"),
         ({"points": [[1, 2, 3], [3, 4]]}, "points_not_numbers", "[x, y]"),
-        ({"points": [[[1, 2], [3, 4]]] * 2}, "points_not_numbers", "[x, y]"),
+        ({"points": [[[[1, 2]], [[3, 4]]]]}, "points_not_numbers", "[x, y]"),
+        ({"points": [[[1, 2]]]}, "too_few_points", "[[1, 2]]"),
         ({"points": [1, 2, 3, 4]}, "points_not_numbers", "point 1"),
         ({"points": [[float("nan"), 2], [3, 4]]}, "points_not_finite", "nan"),
         ({"points": [[10**400, 2], [3, 4]]}, "points_not_finite", "1000"),

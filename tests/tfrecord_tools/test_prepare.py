@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from tests.tfrecord_tools import made_dataset
-from tfrecord_tools import label_map, prepare
+from tfrecord_tools import entries, label_map, prepare
 
 SETTINGS = prepare.Settings(
     labels=label_map.make_label_map(["car"], []),
@@ -27,11 +27,13 @@ def _prepare(
 
 
 def _task(dataset: made_dataset.Dataset) -> prepare.Task:
-    summary = prepare.summarize(str(dataset.input), "a.json")
+    reading = entries.Reading(format="aimmo", folder=str(dataset.input))
+    summary = prepare.summarize(reading, entries.Entry(file="a.json"))
     assert isinstance(summary, prepare.Summary)
     return prepare.Task(
-        file="a.json",
-        annotation_path=str(dataset.input / "a.json"),
+        reading=reading,
+        entry=summary.entry,
+        coordinates="pixels",
         checksum=summary.checksum,
         image_path=str(dataset.input / "a.jpg"),
     )
