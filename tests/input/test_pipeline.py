@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import pathlib
 
@@ -217,10 +218,13 @@ def test_a_data_set_without_any_box_has_a_row_for_padding(
 
 
 @pytest.mark.parametrize("skip", [True, False])
-def test_crowds_are_left_out_when_asked(
-    tmp_path: pathlib.Path, skip: bool
+@pytest.mark.parametrize("mark", ["crowd", "difficult"])
+def test_crowds_and_difficult_objects_are_left_out_when_asked(
+    tmp_path: pathlib.Path, mark: str, skip: bool
 ) -> None:
-    record = made_records.Record(0, BOXES, [1, 2, 2], crowd=[0, 1, 0])
+    record = dataclasses.replace(
+        made_records.Record(0, BOXES, [1, 2, 2]), **{mark: [0, 1, 0]}
+    )
     settings = _config(
         train_batch_size=1, jitter_min=1.0, jitter_max=1.0,
         skip_crowd_during_training=skip,

@@ -1,0 +1,282 @@
+"""Which format a folder holds, and what is the same in all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from pycocotools import coco, cocoeval
+
+from tests.tfrecord_tools import made_dataset
+from tfrecord_tools import schema
+
+VOC_OBJECT = """<object><name>{name}</name><truncated>{truncated}</truncated>
+<difficult>{difficult}</difficult><bndbox><xmin>{box[0]}</xmin>
+<ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox>
+</object>"""
+
+
+@pytest.fixture
+def dataset(tmp_path: pathlib.Path) -> made_dataset.Dataset:
+    return made_dataset.Dataset(tmp_path)
+
+
+def _image(dataset: made_dataset.Dataset, name: str) -> None:
+    path = dataset.input / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made_dataset.pixels(len(name)).save(path)
+
+
+def _voc(
+    dataset: made_dataset.Dataset,
+    path: str,
+    image: str,
+    objects: Sequence[dict[str, Any]],
+) -> None:
+    full = dataset.input / path
+    full.parent.mkdir(parents=True, exist_ok=True)
+    shown = "".join(
+        VOC_OBJECT.format(**{"truncated": 0, "difficult": 0, **item})
+        for item in objects
+    )
+    full.write_text(
+        f"<annotation><filename>{image}</filename>{shown}</annotation>"
+    )
+
+
+def _coco(dataset: made_dataset.Dataset, name: str, **top: Any) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 48}],
+        "categories": [{"id": 5, "name": "car"}],
+        "annotations": [],
+        **top,
+    }
+    (dataset.input / name).write_text(json.dumps(content))
+
+
+def _coco_box(number: int, *bbox: float, **other: Any) -> dict[str, Any]:
+    return {
+        "id": number,
+        "image_id": 1,
+        "category_id": 5,
+        "bbox": list(bbox),
+        "iscrowd": 0,
+        **other,
+    }
+
+
+def _yolo(dataset: made_dataset.Dataset, data: str) -> None:
+    (dataset.input / "data.yaml").write_text(data)
+
+
+def _truth(dataset: made_dataset.Dataset, split: str = "train") -> Any:
+    return json.loads((dataset.output / f"{split}.json").read_text())
+
+
+def _record(dataset: made_dataset.Dataset) -> tf.train.Example:
+    (path,) = dataset.output.glob("train-*.tfrecord")
+    (record,) = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    return tf.train.Example.FromString(record)
+
+
+def _numbers(example: tf.train.Example, key: str) -> list[int]:
+    return list(example.features.feature[key].int64_list.value)
+
+
+def test_two_formats_in_a_folder_are_not_guessed(
+    dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset.add("a")
+    _coco(dataset, "b.json")
+    assert dataset.convert() == 64
+    error = capsys.readouterr().err
+    assert "may be aimmo or coco" in error
+    assert "b.json has images and categories" in error
+    assert "--format=aimmo or --format=coco" in error
+    # The file of the other format is rejected by name, not read wrongly.
+    assert dataset.convert("--format=aimmo", "--max_rejects=0.9") == 0
+    rejects = dataset.manifest().rejects["images"]
+    assert [e["file"] for e in rejects["unknown_variant"]] == ["b.json"]
+
+
+def test_the_guess_and_its_reason_are_said(
+    dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _image(dataset, "a.jpg")
+    _voc(dataset, "a.xml", "a.jpg", [{"name": "car", "box": (1, 1, 9, 9)}])
+    assert dataset.convert() == 0
+    out = capsys.readouterr().out
+    assert "format: voc (a.xml is an <annotation>)" in out
+    assert "coordinates: pixels_from_1" in out
+    source = dataset.manifest().source
+    assert source["format"] == "voc"
+    assert source["format_from"] == "a.xml is an <annotation>"
+
+
+def test_classes_are_all_names_and_class_map_holds_for_all(
+    dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _image(dataset, "a.jpg")
+    names = ("van", "truck_s", "car")
+    objects = [
+        {"name": name, "box": (1, 1, 9 + i, 9)} for i, name in enumerate(names)
+    ]
+    _voc(dataset, "a.xml", "a.jpg", objects)
+    assert dataset.convert("--class_map=van:car") == 0
+    manifest = dataset.manifest()
+    # By alphabet, without van; AIMMO's truck_s is not a truck here.
+    assert manifest.classes == ("car", "truck_s")
+    assert manifest.splits["train"].objects == {"car": 2, "truck_s": 1}
+    assert "classes: car, truck_s (all of the data set, by alphabet)" in (
+        capsys.readouterr().out
+    )
+
+
+def test_difficult_objects_are_marked_and_ignored_by_pycocotools(
+    dataset: made_dataset.Dataset,
+) -> None:
+    _image(dataset, "a.jpg")
+    objects = [
+        {"name": "car", "box": (1, 1, 20, 20), "truncated": 1},
+        {"name": "car", "box": (31, 11, 60, 40), "difficult": 1},
+    ]
+    _voc(dataset, "a.xml", "a.jpg", objects)
+    assert dataset.convert() == 0
+    example = _record(dataset)
+    assert _numbers(example, schema.DIFFICULT) == [0, 1]
+    assert _numbers(example, schema.TRUNCATED) == [1, 0]
+    assert _numbers(example, schema.IS_CROWD) == [0, 0]
+    sure, inside = [0, 0, 20, 20], [35, 15, 5, 5]
+    difficult = [30, 10, 30, 30]
+    # Found or not, a difficult object changes nothing.
+    assert _precision(dataset, [sure]) == pytest.approx(1.0)
+    assert _precision(dataset, [difficult, sure]) == pytest.approx(1.0)
+    # But what merely lies inside is wrong; a crowd would swallow it.
+    assert _precision(dataset, [inside, sure]) == pytest.approx(0.5)
+
+
+def test_crowds_are_marked_and_swallow_what_lies_inside(
+    dataset: made_dataset.Dataset,
+) -> None:
+    _image(dataset, "a.jpg")
+    _coco(
+        dataset,
+        "c.json",
+        annotations=[
+            _coco_box(1, 0, 0, 20, 20),
+            _coco_box(2, 30, 10, 30, 30, iscrowd=1, segmentation={"size": []}),
+        ],
+    )
+    assert dataset.convert() == 0
+    assert _numbers(_record(dataset), schema.IS_CROWD) == [0, 1]
+    detections = [[35, 15, 5, 5], [45, 20, 5, 5], [0, 0, 20, 20]]
+    assert _precision(dataset, detections) == pytest.approx(1.0)
+
+
+def _precision(
+    dataset: made_dataset.Dataset, boxes: Sequence[Sequence[float]]
+) -> float:
+    """Returns pycocotools' AP of detections, the first with most trust."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = coco.COCO(str(dataset.output / "train.json"))
+        found = truth.loadRes(
+            [
+                {"image_id": 1, "category_id": 1, "bbox": box, "score": 1 / n}
+                for n, box in enumerate(boxes, start=1)
+            ]
+        )
+        run = cocoeval.COCOeval(truth, found, "bbox")
+        run.evaluate()
+        run.accumulate()
+    return float(np.mean(run.eval["precision"][:, :, 0, 0, 2]))
+
+
+@pytest.mark.parametrize("kind", ["aimmo", "coco", "voc"])
+def test_an_image_name_that_leaves_the_folder(
+    dataset: made_dataset.Dataset, kind: str
+) -> None:
+    made_dataset.pixels(1).save(dataset.input.parent / "secret.jpg")
+    name = "../secret.jpg"
+    if kind == "aimmo":
+        dataset.annotate("a", made_dataset.ALL_CLASSES, filename=name)
+    elif kind == "voc":
+        _voc(dataset, "a.xml", name, [{"name": "car", "box": (1, 1, 9, 9)}])
+    else:
+        image = {"id": 1, "file_name": name}
+        _coco(
+            dataset,
+            "c.json",
+            images=[image, {"id": 2, "file_name": "/etc/passwd"}],
+            annotations=[_coco_box(1, 0, 0, 9, 9)],
+        )
+    assert dataset.convert("--max_rejects=1", "--allow_empty_classes") == 65
+    assert dataset.final_names() == []
+    _image(dataset, "good.jpg")
+    if kind == "aimmo":
+        dataset.annotate("good", made_dataset.ALL_CLASSES)
+    elif kind == "voc":
+        _voc(dataset, "good.xml", "good.jpg", [])
+    else:
+        _coco(
+            dataset,
+            "good.json",
+            images=[{"id": 1, "file_name": "good.jpg"}],
+        )
+    assert dataset.convert("--max_rejects=1") == 0
+    account = dataset.manifest().accounts["images"]
+    assert set(account["rejected"]) == {"filename_leaves_folder"}
+
+
+@pytest.mark.parametrize("key", ["train", "path"])
+def test_a_yolo_path_that_leaves_the_folder(
+    dataset: made_dataset.Dataset,
+    key: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _image(dataset, "images/a.jpg")
+    other = "" if key == "train" else "train: images\n"
+    _yolo(dataset, f"names: [car]\n{other}{key}: ../images\n")
+    assert dataset.convert() == 65
+    error = capsys.readouterr().err
+    assert f"data.yaml: {key!r} is '../images'" in error
+
+
+def test_same_file_name_in_two_folders(dataset: made_dataset.Dataset) -> None:
+    for folder in ("d1", "d2"):
+        _image(dataset, f"{folder}/JPEGImages/x.jpg")
+        box = (1, 1, 9 if folder == "d1" else 5, 9)
+        _voc(
+            dataset,
+            f"{folder}/Annotations/x.xml",
+            "x.jpg",
+            [{"name": "car", "box": box}],
+        )
+    assert dataset.convert() == 0
+    truth = _truth(dataset)
+    names = {i["id"]: i["file_name"] for i in truth["images"]}
+    widths = {names[a["image_id"]]: a["bbox"][2] for a in truth["annotations"]}
+    assert widths == {"d1/JPEGImages/x.jpg": 9, "d2/JPEGImages/x.jpg": 5}
+
+
+def test_a_second_run_does_nothing_and_leaves_nothing_aside(
+    dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _image(dataset, "a.jpg")
+    _coco(dataset, "c.json", annotations=[_coco_box(1, 0, 0, 9, 9)])
+    assert dataset.convert("--num_workers=2") == 0
+    names = dataset.final_names()
+    assert names == [
+        "dataset.json",
+        "train-00000-of-00001.tfrecord",
+        "train.json",
+    ]
+    assert dataset.convert() == 0
+    assert "Nothing to do" in capsys.readouterr().out
+    assert dataset.final_names() == names
