@@ -199,14 +199,16 @@ def _yolo(rng: Random) -> Mapping[str, bytes]:
     for _ in range(rng.randint(0, 3)):
         place = rng.randrange(len(lines))
         lines[place] = rng.choice(["", "\n", "2", "-1", _text(rng)])
-    # JSON is YAML, mostly.
-    data = json.dumps(_mutated(rng, _YOLO_DATA), ensure_ascii=False)
+    sound = rng.randint(0, 1)
+    value = _YOLO_DATA if sound else _mutated(rng, _YOLO_DATA)
+    data = json.dumps(value, ensure_ascii=False)  # JSON is YAML, mostly
     if rng.randint(0, 9) == 0:
         data = data.replace("[", "&a [").replace('"."', "*a")
     text = " ".join(lines).encode("utf-8", "replace")
+    yaml = data.encode("utf-8", "replace")
     return {
         "labels/a.txt": _torn(rng, text),
-        "data.yaml": _torn(rng, data.encode("utf-8", "replace")),
+        "data.yaml": yaml if sound else _torn(rng, yaml),
     }
 
 
