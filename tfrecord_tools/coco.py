@@ -44,7 +44,7 @@ def parse_bytes(content: bytes, path: str) -> annotation.Annotation:
         image_name=name,
         is_image_path=True,
         image_size=_image_size(image),
-        drive=os.path.dirname(name.replace("\\", "/")) or None,
+        drive=os.path.dirname(name.replace("\\", "/")) or os.curdir,
         objects=found.objects,
         filtered=found.filtered,
         rejected=found.rejected,

@@ -2,9 +2,10 @@
 
 A file is read once, in one process, and what it says of each image is written
 as a line of its own, which workers read one at a time. Reading takes memory for
-the file's bytes and text at once, twice the file's size, and some 1.5 kB for
-each annotation; polygons, key points and the like are dropped while reading.
-A worker holds one image's line.
+the file's bytes and text at once, twice the file's size, and some 0.6 kB for
+each image and annotation; polygons, key points and the like are dropped while
+reading. (Measured: 90 MB with 20,000 images and 140,000 annotations take 274
+MB.) A worker holds one image's line.
 """
 
 from __future__ import annotations

@@ -87,6 +87,12 @@ def decide(flag: str, rule: str, tally: Tally) -> str:
     Raises:
       command.UserError: the files contradict each other or the format.
     """
+    if rule == NORMALISED and flag not in (AUTO, NORMALISED):
+        raise command.UserError(
+            command.ExitCode.USAGE,
+            f"--coordinates={flag} is not possible: the format's boxes are"
+            f" {NORMALISED}. Leave the flag out.",
+        )
     if flag != AUTO:
         return flag
     seen = tally.counts

@@ -90,8 +90,7 @@ def aside(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     path = folder / _ASIDE
     shutil.rmtree(path, ignore_errors=True)  # of a run that was killed
     try:
-        with disk_errors(folder):
-            yield path
+        yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
 

@@ -14,6 +14,7 @@ from tfrecord_tools import (
     entries,
     formats,
     label_map,
+    output,
     pairing,
     prepare,
     split,
@@ -74,15 +75,17 @@ def find(options: Options, aside: pathlib.Path) -> entries.Found:
       aside: a folder for what is set aside while reading; need not exist.
 
     Raises:
-      command.UserError: there is no annotation, or the format is not clear.
+      command.UserError: there is no annotation, the format is not clear, or the
+        disk refuses.
     """
-    return formats.find(
-        options.format,
-        options.input_dir,
-        options.image_dir,
-        options.output_dir,
-        aside,
-    )
+    with output.disk_errors(options.output_dir):
+        return formats.find(
+            options.format,
+            options.input_dir,
+            options.image_dir,
+            options.output_dir,
+            aside,
+        )
 
 
 def with_found(options: Options, found: entries.Found) -> Options:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -137,6 +138,9 @@ def summarize(
         return Rejected(
             file=entry.file, reason=fault.reason, detail=fault.detail
         )
+    drive = parsed.drive
+    if drive is None and entry.image is not None:
+        drive = os.path.dirname(entry.image) or os.curdir
     counts = collections.Counter(o.class_name for o in parsed.objects)
     return Summary(
         entry=entry,
@@ -144,7 +148,7 @@ def summarize(
         variant=parsed.variant,
         image_name=parsed.image_name,
         is_image_path=parsed.is_image_path,
-        drive=parsed.drive,
+        drive=drive,
         num_objects=parsed.num_objects,
         class_counts=dict(counts),
         signs=coordinates.signs(parsed.objects),

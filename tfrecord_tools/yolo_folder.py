@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ _LABEL_SUFFIX = ".txt"
 _CLASS_LIST = "classes.txt"  # labelling tools write it beside the labels
 _FOLDERS = ("images", "labels")
 _SPLITS = ("train", "val")
+_NAMES = re.compile(rb"""(?:^|[\s{,])["']?names["']?\s*:""")
 
 
 class _Loader(yaml.SafeLoader):
@@ -78,21 +80,28 @@ def names_file(folder: str, paths: Iterable[str]) -> str | None:
     """Returns the YAML file with class names at the top of a folder, or None.
 
     Raises:
-      command.UserError: there are several, or one is no YAML.
+      command.UserError: there are several.
     """
     found = [
         path
         for path in paths
         if "/" not in path
         and path.lower().endswith(SUFFIXES)
-        and "names" in _load(folder, path)
+        and _NAMES.search(_content(folder, path))
     ]
     if len(found) > 1:
         raise _error(
-            f"{' and '.join(found)} both have 'names'. A YOLO data set has one"
-            " such file: move the other away."
+            f"{' and '.join(map(files.printable, found))} all have 'names'. A"
+            " YOLO data set has one such file: move the others away."
         )
     return found[0] if found else None
+
+
+def _content(folder: str, path: str) -> bytes:
+    try:
+        return entries.read_file(folder, path)
+    except annotation.AnnotationFault:
+        return b""
 
 
 def find(
@@ -145,7 +154,7 @@ def find(
 
 
 def _names(file: str, data: dict[Any, Any]) -> dict[int, str]:
-    value = data["names"]
+    value = data.get("names")
     if isinstance(value, list):
         value = dict(enumerate(value))
     if (

@@ -128,6 +128,7 @@ def check_reading(place: Place) -> tuple[int, int]:
     objects.check("objects")
     shown = [images.as_dict(), objects.as_dict(), found.facts]
     _check_text(json.dumps([*shown, images.examples, objects.examples]))
+    _check_text(" ".join(options.labels.classes))
     return objects.written, images.num_rejected + objects.num_rejected
 
 

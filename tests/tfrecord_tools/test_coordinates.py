@@ -94,6 +94,11 @@ def test_contradictions(
         assert part in str(caught.value)
 
 
+def test_what_is_always_normalised_cannot_be_in_pixels() -> None:
+    with pytest.raises(command.UserError, match="--coordinates=pixels is not"):
+        coordinates.decide("pixels", "normalised", _tally())
+
+
 @pytest.mark.parametrize(
     ("which", "expected"),
     [

@@ -106,6 +106,17 @@ def test_two_formats_in_a_folder_are_not_guessed(
     assert [e["file"] for e in rejects["unknown_variant"]] == ["b.json"]
 
 
+def test_a_yaml_file_without_names_shows_nothing(
+    dataset: made_dataset.Dataset,
+) -> None:
+    dataset.add("a")
+    (dataset.input / "config.yaml").write_text("&a [*a, \n")
+    assert dataset.convert() == 0
+    assert dataset.manifest().source["format"] == "aimmo"
+    _yolo(dataset, "names: [car]\n")
+    assert dataset.convert("--overwrite") == 64
+
+
 def test_the_guess_and_its_reason_are_said(
     dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +148,43 @@ def test_classes_are_all_names_and_class_map_holds_for_all(
     assert "classes: car, truck_s (all of the data set, by alphabet)" in (
         capsys.readouterr().out
     )
+
+
+def test_aimmo_s_mapping_is_for_aimmo_alone(
+    dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _image(dataset, "a.jpg")
+    objects = [{"name": "truck_s", "box": (1, 1, 9, 9)}]
+    _voc(dataset, "a.xml", "a.jpg", objects)
+    assert dataset.convert("--classes=truck") == 64
+    assert "did you mean 'truck_s' (1 objects)" in capsys.readouterr().err
+    assert dataset.convert("--classes=truck", "--class_map=truck_s:truck") == 0
+    assert dataset.manifest().splits["train"].objects == {"truck": 1}
+
+
+def test_objects_of_no_image_are_in_the_account(
+    dataset: made_dataset.Dataset,
+) -> None:
+    _image(dataset, "a.jpg")
+    boxes = [
+        _coco_box(1, 0, 0, 9, 9),
+        _coco_box(2, 0, 0, 9, 9, image_id=77),
+        _coco_box(3, 5, 5, -9, 9),
+        _coco_box(4, 5, 5, 9, 9, category_id=77),
+    ]
+    _coco(dataset, "c.json", annotations=boxes)
+    assert dataset.convert() == 0
+    manifest = dataset.manifest()
+    account = manifest.accounts["objects"]
+    assert (account["in"], account["written"]) == (4, 1)
+    assert account["rejected"] == {
+        "negative_size": 1,
+        "unknown_category": 1,
+        "unknown_image": 1,
+    }
+    assert manifest.rejects["objects"]["unknown_image"] == [
+        {"file": "c.json", "annotation_id": "2", "detail": "'image_id' is 77"}
+    ]
 
 
 def test_difficult_objects_are_marked_and_ignored_by_pycocotools(
