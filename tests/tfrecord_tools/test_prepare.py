@@ -94,3 +94,23 @@ def test_annotation_written_meanwhile_is_rejected(
     result = prepare.prepare(SETTINGS, task)
     assert isinstance(result, prepare.Rejected)
     assert result.reason == "annotation_changed"
+
+
+def test_drive_is_the_image_s_folder_where_the_annotation_names_none(
+    tmp_path: pathlib.Path,
+) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("")
+    reading = entries.Reading(format="yolo", folder=str(tmp_path))
+    drives = []
+    for entry in (
+        entries.Entry(file="labels/a.txt", image="images/a.jpg"),
+        entries.Entry(
+            file="images/b.jpg", image="images/b.jpg", is_absent=True
+        ),
+        entries.Entry(file="c.jpg", image="c.jpg", is_absent=True),
+    ):
+        summary = prepare.summarize(reading, entry)
+        assert isinstance(summary, prepare.Summary)
+        drives.append(summary.drive)
+    assert drives == ["images", "images", "."]
