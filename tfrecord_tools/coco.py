@@ -1,4 +1,4 @@
-"""Reads what COCO's annotations say of one image; coco_file sets it aside.
+"""Reads what COCO's annotations say of one image; coco_folder sets it aside.
 
 A line is an object with the image's record, "image", and its annotations,
 "annotations". Each of these bears its class's name, or what is wrong with its

@@ -19,9 +19,9 @@ import warnings
 from absl import flags
 
 from tfrecord_tools import (
+    annotation_formats,
     command,
     coordinates,
-    formats,
     label_map,
     planning,
     split,
@@ -50,8 +50,8 @@ flags.DEFINE_string(
 )
 flags.DEFINE_enum(
     "format",
-    formats.AUTO,
-    [formats.AUTO, *formats.ALL],
+    annotation_formats.AUTO,
+    [annotation_formats.AUTO, *annotation_formats.ALL],
     "the annotations' format; auto: what the folder shows",
     flag_values=FLAGS,
 )

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from tfrecord_tools import (
     accounts,
     annotation,
+    annotation_formats,
     coordinates,
     entries,
     files,
-    formats,
     pool,
     prepare,
     progress,
@@ -95,7 +95,7 @@ def pair(
         fault: prepare.Rejected
         if isinstance(summary, prepare.Rejected):
             fault = summary
-            if found.reading.format in formats.NAMED_LIKE_IMAGES:
+            if found.reading.format in annotation_formats.NAMED_LIKE_IMAGES:
                 mentioned.update(_image_of_unreadable(index, summary.file))
         else:
             objects.num_in += summary.num_objects
@@ -145,7 +145,7 @@ class _Facts:
 
 def _decide_coordinates(flag: str, found: entries.Found, facts: _Facts) -> str:
     """Returns the data set's coordinates; prints and keeps the facts."""
-    rule = formats.RULES[found.reading.format]
+    rule = annotation_formats.RULES[found.reading.format]
     which = coordinates.decide(flag, rule, facts.tally)
     variants = {k: n for k, n in sorted(facts.variants.items()) if k}
     if variants:

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from tfrecord_tools import (
     accounts,
+    annotation_formats,
     command,
     entries,
-    formats,
     label_map,
     output,
     pairing,
@@ -79,7 +79,7 @@ def find(options: Options, aside: pathlib.Path) -> entries.Found:
         disk refuses.
     """
     with output.disk_errors(options.output_dir):
-        return formats.find(
+        return annotation_formats.find(
             options.format,
             options.input_dir,
             options.image_dir,
@@ -98,7 +98,7 @@ def with_found(options: Options, found: entries.Found) -> Options:
       command.UserError: the flags ask for classes that cannot be.
     """
     which = found.reading.format
-    classes = options.classes or formats.CLASSES.get(which)
+    classes = options.classes or annotation_formats.CLASSES.get(which)
     is_own = classes is None
     if classes is None:
         names = found.class_names or pairing.annotated_names(
@@ -113,7 +113,7 @@ def with_found(options: Options, found: entries.Found) -> Options:
             )
         print(
             f"classes: {', '.join(classes)} (all of the data set,"
-            f" {formats.ORDERS[which]})",
+            f" {annotation_formats.ORDERS[which]})",
             flush=True,
         )
     return dataclasses.replace(
@@ -121,7 +121,9 @@ def with_found(options: Options, found: entries.Found) -> Options:
         format=which,
         classes=classes,
         labels=label_map.make_label_map(
-            classes, options.class_map, formats.MAPPINGS.get(which, {})
+            classes,
+            options.class_map,
+            annotation_formats.MAPPINGS.get(which, {}),
         ),
         allow_empty_classes=options.allow_empty_classes or is_own,
         reading=found.reading,

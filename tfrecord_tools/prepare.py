@@ -15,9 +15,9 @@ import numpy as np
 
 from tfrecord_tools import (
     annotation,
+    annotation_formats,
     coordinates,
     entries,
-    formats,
     images,
     label_map,
 )
@@ -133,7 +133,7 @@ def summarize(
     """Returns the summary of an annotation, or its fault."""
     try:
         content = entries.read(reading.folder, entry)
-        parsed = formats.parse(reading, entry, content)
+        parsed = annotation_formats.parse(reading, entry, content)
     except annotation.AnnotationFault as fault:
         return Rejected(
             file=entry.file, reason=fault.reason, detail=fault.detail
@@ -175,7 +175,7 @@ def prepare(settings: Settings, task: Task) -> Prepared | Rejected:
                 reason="annotation_changed",
                 detail="the file was written while it was being converted",
             )
-        parsed = formats.parse(task.reading, task.entry, content)
+        parsed = annotation_formats.parse(task.reading, task.entry, content)
         photo = images.read(task.image_path, settings.max_pixels)
         size = (photo.image.height, photo.image.width)
         _check_size(parsed, size)

@@ -13,7 +13,7 @@ from tfrecord_tools import (
     aimmo,
     annotation,
     coco,
-    coco_file,
+    coco_folder,
     command,
     coordinates,
     entries,
@@ -83,7 +83,7 @@ def find(
         wanted, why = guess(folder, paths)
     print(f"format: {wanted} ({why})", flush=True)
     if wanted == COCO:
-        found = coco_file.find(folder, paths, images, aside)
+        found = coco_folder.find(folder, paths, images, aside)
     elif wanted == VOC:
         found = voc.find(folder, paths, images)
     elif wanted == YOLO:
