@@ -11,6 +11,7 @@ same command again goes on where a stopped one ended.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import sys
@@ -156,6 +157,9 @@ def main(values: flags.FlagValues) -> None:
     # its errors come as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
+    if options.engine == "beam":
+        # Its notes on what else could be installed.
+        logging.getLogger().setLevel(logging.ERROR)
     from tfrecord_tools import conversion
 
     conversion.convert(options)

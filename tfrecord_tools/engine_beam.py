@@ -25,6 +25,7 @@ from tfrecord_tools import (
 
 _PLAN = ".plan"
 _ERROR = ".error"
+_PORTABLE_RUNNERS = ("FlinkRunner", "PortableRunner", "SparkRunner")
 
 
 def run(
@@ -52,12 +53,10 @@ def run(
     if not planned:
         return
     # In files: a runner's description of a job may not hold them all.
+    options = _options(beam_args)
     for part in planned:
         text = json.dumps(_plain(part))
         storage.write_bytes(_path(folder, part.name, _PLAN), text.encode())
-    options = beam.options.pipeline_options.PipelineOptions(
-        ["--runner=DirectRunner", *beam_args]
-    )
     make = _Make(settings, tuple(classes), tuple(wanted), folder)
     try:
         with beam.Pipeline(options=options) as pipeline:
@@ -76,6 +75,28 @@ def run(
             " command goes on.",
         ) from error
     _check(planned, folder)
+
+
+def _options(
+    beam_args: Sequence[str],
+) -> beam.options.pipeline_options.PipelineOptions:
+    """Returns Beam's options; Beam itself leaves out what it does not know."""
+    options = beam.options.pipeline_options.PipelineOptions(
+        ["--runner=DirectRunner", *beam_args]
+    )
+    known = options.get_all_options()
+    unknown = sorted(
+        set(options.get_all_options(retain_unknown_options=True)) - set(known)
+    )
+    # These ask their job server, which may know more options than Beam here.
+    if unknown and known["runner"] not in _PORTABLE_RUNNERS:
+        raise command.UserError(
+            command.ExitCode.USAGE,
+            f"--beam_args=--{unknown[0]} is no option of Apache Beam"
+            f" {beam.__version__} for {known['runner']}. Expected one of its"
+            " pipeline options, as --beam_args=--runner=DataflowRunner.",
+        )
+    return options
 
 
 class _Make(beam.DoFn):
