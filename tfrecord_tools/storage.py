@@ -82,6 +82,7 @@ def read_bytes(path: str) -> bytes:
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a file anew."""
     if is_remote(path):
+        remove(path)  # some file systems would write behind what is there
         with as_os_errors(path), _gfile().GFile(path, "wb") as file:
             file.write(content)
         return
@@ -202,6 +203,7 @@ def copy(source: str, target: str) -> None:
     if not is_remote(source) and not is_remote(target):
         shutil.copyfile(source, target)
         return
+    remove(target)
     with as_os_errors(source):
         _gfile().copy(source, target, overwrite=True)
 
@@ -229,13 +231,12 @@ def remove(path: str) -> None:
 
 def remove_tree(path: str) -> None:
     """Removes a folder with all that is in it; does nothing without one."""
-    if is_remote(path):
-        if is_folder(path):
+    with contextlib.suppress(FileNotFoundError):
+        if not is_remote(path):
+            shutil.rmtree(path)
+        elif is_folder(path):
             with as_os_errors(path):
                 _gfile().rmtree(path)
-        return
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(path)
 
 
 def flush(path: str) -> None:
