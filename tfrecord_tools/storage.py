@@ -1,7 +1,7 @@
 """Files and folders, on this machine or in an object store.
 
-A path is text. One with a scheme (gs://, s3://, hdfs://, ram://) goes through
-TensorFlow's file systems, and TensorFlow is imported only then, as every worker
+A path is text. One with a scheme, as gs://, goes through TensorFlow's file
+systems, and TensorFlow is imported only then, as every worker
 process would need some 400 MB for it; all others go through the operating
 system. Either way what fails raises OSError.
 """

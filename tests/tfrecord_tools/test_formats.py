@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from tests.tfrecord_tools import made_dataset
-from tfrecord_tools import command, merge, schema
+from tfrecord_tools import schema
 
 CLASSES = ["car", "truck", "bus", "pedestrian"]
 # Boxes at the edges, of a fraction of a pixel, and one that is cut.
@@ -225,45 +225,6 @@ def test_checksums_are_those_of_the_files(
         assert checksums[name] == hashlib.sha256(content).hexdigest()
 
 
-@pytest.mark.parametrize("name", ["images", "labels", "data.yaml"])
-def test_folders_of_somebody_else_are_not_replaced(
-    dataset: made_dataset.Dataset,
-    capsys: pytest.CaptureFixture[str],
-    name: str,
-) -> None:
-    (dataset.output / name).mkdir(parents=True)
-    (dataset.output / name / "mine").write_text("mine")
-    flags = ("--output_format=yolo", "--overwrite")
-    assert dataset.convert(*flags) == 73
-    assert f"holds {name}, which is no data set's" in capsys.readouterr().err
-    assert (dataset.output / name / "mine").read_text() == "mine"
-    assert dataset.convert("--output_format=tfrecord") == 0
-    assert (dataset.output / name / "mine").read_text() == "mine"
-
-
-def test_overwriting_removes_what_the_new_one_lacks(
-    dataset: made_dataset.Dataset,
-) -> None:
-    assert dataset.convert("--output_format=tfrecord,yolo") == 0
-    assert dataset.convert("--output_format=coco", "--overwrite") == 0
-    assert dataset.final_names() == ["dataset.json", "images", "train.json"]
-    assert dataset.convert("--output_format=tfrecord", "--overwrite") == 0
-    assert dataset.final_names() == [
-        "dataset.json",
-        "train-00000-of-00001.tfrecord",
-        "train.json",
-    ]
-
-
-def test_removed_images_are_noticed(
-    dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert dataset.convert("--output_format=coco") == 0
-    (dataset.output / "images").rename(dataset.output / "elsewhere")
-    assert dataset.convert("--output_format=coco") == 73
-    assert "its images is missing" in capsys.readouterr().err
-
-
 def test_png_to_jpeg(dataset: made_dataset.Dataset) -> None:
     (dataset.input / "b.jpg").unlink()
     picture = made_dataset.pixels(8)
@@ -321,43 +282,3 @@ def test_wrong_flags(
     assert dataset.convert(*flags) == 64
     assert message in capsys.readouterr().err
     assert dataset.final_names() == []
-
-
-def _merge(dataset: made_dataset.Dataset, *flags: str) -> int:
-    argv = [
-        "merge",
-        f"--input_dir={dataset.input}",
-        f"--output_dir={dataset.output}",
-        "--num_workers=1",
-        *flags,
-    ]
-    return command.run(merge.main, merge.FLAGS, "usage", argv)
-
-
-def test_merge_writes_one_coco_file_for_each_split(
-    dataset: made_dataset.Dataset,
-) -> None:
-    split = ("--val_fraction=0.4", "--seed=3")
-    assert _merge(dataset, *split) == 0
-    assert dataset.final_names() == ["dataset.json", "train.json", "val.json"]
-    content = _json(dataset, "train")
-    assert [c["name"] for c in content["categories"]] == CLASSES
-    ids = {i["file_name"]: i["id"] for i in content["images"]}
-    assert set(ids) == {"drive one/a.jpg", "b.jpg"}
-    boxes = _coco_boxes(content, ids["drive one/a.jpg"])
-    np.testing.assert_allclose(boxes, BY_HAND, atol=1e-9)
-    merged = {n: _json(dataset, n) for n in ("train", "val")}
-    account = dataset.manifest().accounts
-    # What convert writes beside its records.
-    assert dataset.convert("--overwrite", *split) == 0
-    assert {n: _json(dataset, n) for n in ("train", "val")} == merged
-    assert dataset.manifest().accounts == account
-
-
-def test_merge_checks_classes_and_has_no_flags_for_images(
-    dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert _merge(dataset, "--classes=car,Bus") == 64
-    assert "did you mean 'bus'" in capsys.readouterr().err
-    assert _merge(dataset, "--image_size=9x9") == 64
-    assert "Unknown command line flag" in capsys.readouterr().err
