@@ -6,7 +6,6 @@ All else works with entries and Annotations and knows no format by name.
 from __future__ import annotations
 
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 
 from tfrecord_tools import (
@@ -19,6 +18,7 @@ from tfrecord_tools import (
     entries,
     files,
     label_map,
+    storage,
     voc,
     yolo,
     yolo_folder,
@@ -57,10 +57,10 @@ _COCO_SIGNS = (b'"categories"', b'"images"')
 
 def find(
     wanted: str,
-    input_dir: pathlib.Path,
-    image_dir: pathlib.Path,
-    output_dir: pathlib.Path,
-    aside: pathlib.Path,
+    input_dir: str,
+    image_dir: str,
+    output_dir: str,
+    aside: str,
 ) -> entries.Found:
     """Returns a data set's annotations and images.
 
@@ -74,10 +74,10 @@ def find(
     Raises:
       command.UserError: no format fits, several do, or there is nothing.
     """
-    folder = str(input_dir)
-    paths, images = files.find(folder, str(output_dir), _SUFFIXES)
+    folder = input_dir
+    paths, images = files.find(folder, output_dir, _SUFFIXES)
     if image_dir != input_dir:
-        _, images = files.find(str(image_dir), str(output_dir), frozenset())
+        _, images = files.find(image_dir, output_dir, frozenset())
     why = "--format"
     if wanted == AUTO:
         wanted, why = guess(folder, paths)
@@ -87,7 +87,7 @@ def find(
     elif wanted == VOC:
         found = voc.find(folder, paths, images)
     elif wanted == YOLO:
-        found = yolo_folder.find(folder, str(image_dir), paths, images)
+        found = yolo_folder.find(folder, image_dir, paths, images)
     else:
         names = [path for path in paths if _suffix(path) == _JSON]
         found = entries.Found(
@@ -176,12 +176,12 @@ def _ends(folder: str, path: str) -> bytes:
     """Returns a file's beginning and end; nothing if it is not readable."""
     if files.fault(folder, path) is not None:
         return b""
+    full = storage.join(folder, path)
     try:
-        with open(os.path.join(folder, path), "rb") as file:
-            start = file.read(_SNIFFED_BYTES)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(len(start), size - _SNIFFED_BYTES))
-            return start + file.read()
+        size, _ = storage.status(full)
+        start = storage.read_range(full, 0, _SNIFFED_BYTES)
+        rest = max(len(start), size - _SNIFFED_BYTES)
+        return start + storage.read_range(full, rest, _SNIFFED_BYTES)
     except OSError:
         return b""
 

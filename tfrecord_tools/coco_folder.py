@@ -14,12 +14,18 @@ import contextlib
 import dataclasses
 import json
 import os
-import pathlib
 import re
 from collections.abc import Iterable
 from typing import Any
 
-from tfrecord_tools import annotation, coco, entries, files, json_values
+from tfrecord_tools import (
+    annotation,
+    coco,
+    entries,
+    files,
+    json_values,
+    storage,
+)
 
 SUFFIX = ".json"
 _DROPPED = frozenset(["segmentation", "keypoints", "segments_info", "caption"])
@@ -29,7 +35,7 @@ _SPLIT = re.compile(r"(?<![a-z])(train|val|test)(?![a-z])")
 
 
 def find(
-    folder: str, paths: Iterable[str], images: list[str], aside: pathlib.Path
+    folder: str, paths: Iterable[str], images: list[str], aside: str
 ) -> entries.Found:
     """Reads the COCO files below a folder and sets each image's part aside.
 
@@ -58,9 +64,9 @@ def find(
     )
     if len(read) < len(names):
         found.facts["not_read"] = sorted(set(names) - set(read))
-    aside.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(aside)
     for number, path in enumerate(read):
-        spool = str(aside / f"{number}.jsonl")
+        spool = storage.join(aside, f"{number}.jsonl")
         try:
             content = entries.read_file(folder, path)
             top = json_values.load(content, _dropping)
@@ -172,37 +178,38 @@ def _set_aside(
         _name_class(item, categories)
         by_image.setdefault(_key(item["image_id"]), []).append(item)
     items.clear()
+    lines: list[bytes] = []
     offset = 0
-    with open(spool, "wb") as file:
-        for number, image in enumerate(images, start=1):
-            key = _key(image.get("id")) if isinstance(image, dict) else None
-            label = f"{path}, image {number} in the list"
-            if key is None:
-                fault = annotation.AnnotationFault(
-                    "no_image_id", "an object with an 'id' was expected"
-                )
-                found.faults.append((label, fault))
-                continue
-            if counts[key] > 1:
-                fault = annotation.AnnotationFault(
-                    "duplicate_image_id",
-                    f"{counts[key]} images have the id"
-                    f" {annotation.quoted(key)}: which one its annotations"
-                    " belong to cannot be told",
-                )
-                found.faults.append((label, fault))
-                continue
-            line = {"image": image, "annotations": by_image.pop(key, [])}
-            content = json.dumps(line).encode()
-            file.write(content + b"\n")
-            found.entries.append(
-                entries.Entry(
-                    file=f"{path}, image {annotation.quoted(key)}",
-                    aside=(spool, offset, len(content)),
-                    split=split,
-                )
+    for number, image in enumerate(images, start=1):
+        key = _key(image.get("id")) if isinstance(image, dict) else None
+        label = f"{path}, image {number} in the list"
+        if key is None:
+            fault = annotation.AnnotationFault(
+                "no_image_id", "an object with an 'id' was expected"
             )
-            offset += len(content) + 1
+            found.faults.append((label, fault))
+            continue
+        if counts[key] > 1:
+            fault = annotation.AnnotationFault(
+                "duplicate_image_id",
+                f"{counts[key]} images have the id"
+                f" {annotation.quoted(key)}: which one its annotations"
+                " belong to cannot be told",
+            )
+            found.faults.append((label, fault))
+            continue
+        line = {"image": image, "annotations": by_image.pop(key, [])}
+        content = json.dumps(line).encode()
+        lines.append(content + b"\n")
+        found.entries.append(
+            entries.Entry(
+                file=f"{path}, image {annotation.quoted(key)}",
+                aside=(spool, offset, len(content)),
+                split=split,
+            )
+        )
+        offset += len(content) + 1
+    storage.write_bytes(spool, b"".join(lines))
 
 
 def _loose_reason(

@@ -6,12 +6,10 @@ Standard library only, as worker processes import it.
 from __future__ import annotations
 
 import dataclasses
-import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from tfrecord_tools import accounts, annotation, command, files
+from tfrecord_tools import accounts, annotation, command, files, storage
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +93,7 @@ def read_file(folder: str, path: str) -> bytes:
             "a file inside --input_dir with a plain name was expected",
         )
     try:
-        return pathlib.Path(folder, path).read_bytes()
+        return storage.read_bytes(storage.join(folder, path))
     except OSError as error:
         raise annotation.AnnotationFault(
             "annotation_unreadable", f"{error.strerror}"
@@ -118,9 +116,7 @@ def read(folder: str, entry: Entry) -> bytes:
         return read_file(folder, entry.file)
     path, offset, length = entry.aside
     try:
-        with open(path, "rb") as file:
-            file.seek(offset, os.SEEK_SET)
-            return file.read(length)
+        return storage.read_range(path, offset, length)
     except OSError as error:
         raise annotation.AnnotationFault(
             "annotation_unreadable", f"{error.strerror}"

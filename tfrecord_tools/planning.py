@@ -5,19 +5,19 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
-import pathlib
 from collections.abc import Mapping
 
 from tfrecord_tools import (
     accounts,
     annotation_formats,
     command,
+    data_set,
     entries,
     label_map,
-    output,
     pairing,
     prepare,
     split,
+    storage,
 )
 
 _TOP_REASONS = 5
@@ -27,12 +27,15 @@ _TOP_REASONS = 5
 class Options:
     """What the flags ask for; image_size is (height, width) or None.
 
-    The last two follow from what with_found is told.
+    Folders are paths as storage.py takes them. `formats` are names of
+    formats.FORMATS, `resize` and `image_format` modes of images.py, `engine` is
+    "local" or "beam". `labels` and `reading` follow from what with_found is
+    told.
     """
 
-    input_dir: pathlib.Path
-    image_dir: pathlib.Path
-    output_dir: pathlib.Path
+    input_dir: str
+    image_dir: str
+    output_dir: str
     format: str
     coordinates: str
     classes: tuple[str, ...] | None
@@ -46,6 +49,11 @@ class Options:
     overwrite: bool
     jpeg_quality: int
     max_pixels: int
+    resize: str
+    image_format: str
+    formats: tuple[str, ...]
+    engine: str
+    beam_args: tuple[str, ...]
     labels: label_map.LabelMap = label_map.LabelMap(classes=(), mapping={})
     reading: entries.Reading = entries.Reading(format="", folder="")
 
@@ -67,7 +75,7 @@ class Plan:
     rule: dict[str, object]
 
 
-def find(options: Options, aside: pathlib.Path) -> entries.Found:
+def find(options: Options, aside: str) -> entries.Found:
     """Returns the data set's annotations and images.
 
     Args:
@@ -78,7 +86,7 @@ def find(options: Options, aside: pathlib.Path) -> entries.Found:
       command.UserError: there is no annotation, the format is not clear, or the
         disk refuses.
     """
-    with output.disk_errors(options.output_dir):
+    with data_set.disk_errors(options.output_dir):
         return annotation_formats.find(
             options.format,
             options.input_dir,
@@ -150,7 +158,7 @@ def make_plan(
     """
     usable = pairing.pair(
         found,
-        str(options.image_dir),
+        options.image_dir,
         options.coordinates,
         options.num_workers,
         images,
@@ -204,7 +212,7 @@ def task(options: Options, item: Item) -> prepare.Task:
         entry=item.summary.entry,
         coordinates=item.summary.coordinates,
         checksum=item.summary.checksum,
-        image_path=str(options.image_dir / item.image),
+        image_path=storage.join(options.image_dir, item.image),
     )
 
 

@@ -84,13 +84,23 @@ class Task:
     checksum: bytes
     image_path: str
 
+    @property
+    def file(self) -> str:
+        """What messages call the annotation."""
+        return self.entry.file
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is done to every image; image_size is (height, width) or None."""
+    """What is done to every image; image_size is (height, width) or None.
+
+    `resize` is a mode of images.resize, `image_format` one of images.encode.
+    """
 
     labels: label_map.LabelMap
     image_size: tuple[int, int] | None
+    resize: str
+    image_format: str
     jpeg_quality: int
     max_pixels: int
 
@@ -114,9 +124,15 @@ class StoredObject:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """One image as it is stored, and what became of each of its objects."""
+    """One image as it is stored, and what became of each of its objects.
 
+    `file` names the annotation, `source_size` is the (height, width) that the
+    image had before it was resized.
+    """
+
+    file: str
     image: images.Encoded
+    source_size: tuple[int, int]
     objects: tuple[StoredObject, ...]
     filtered: dict[str, int]
     rejected: tuple[annotation.RejectedObject, ...]
@@ -229,14 +245,19 @@ def _fit(
         num_clipped += cut > _ROUNDING_PIXELS
         kept.append((item, label))
         boxes.append(box)
-    if settings.image_size is not None and settings.image_size != (
-        photo.image.height,
-        photo.image.width,
-    ):
-        image, boxes = images.resize(photo.image, boxes, settings.image_size)
+    source_size = (photo.image.height, photo.image.width)
+    if settings.image_size not in (None, source_size):
+        assert settings.image_size is not None
+        image, boxes = images.resize(
+            photo.image, boxes, settings.image_size, settings.resize
+        )
         photo = images.Photo(image=image, kept=None)
     return Prepared(
-        image=images.encode(photo, settings.jpeg_quality),
+        file=parsed.file,
+        image=images.encode(
+            photo, settings.image_format, settings.jpeg_quality
+        ),
+        source_size=source_size,
         objects=tuple(
             StoredObject(
                 label=label,

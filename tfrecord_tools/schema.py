@@ -68,6 +68,11 @@ class Manifest:
     examples for each reason. `image_size` is (height, width), or None where
     images keep their own. `source` says what the annotations are: their
     "format", files per variant, the boxes' "coordinates" and why.
+    images keep their own. `resize` says how images were brought to it: "mode",
+    and for "letterbox" the "position" and "fill", and in "content" the size
+    that images of each size have within it (the most frequent ones).
+    `formats` says what was written, `checksums` has the SHA-256 of what is no
+    shard; for a folder, one over those of its files.
     """
 
     classes: tuple[str, ...]
@@ -81,6 +86,9 @@ class Manifest:
     arguments: dict[str, Any]
     source: dict[str, Any] = dataclasses.field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+    formats: tuple[str, ...] = ("tfrecord",)
+    resize: dict[str, Any] | None = None
+    checksums: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -129,6 +137,7 @@ def parse_manifest(text: str, source: str) -> Manifest:
                 **values,
                 "classes": tuple(values["classes"]),
                 "image_size": None if size is None else (size[0], size[1]),
+                "formats": tuple(values.get("formats", ("tfrecord",))),
                 "splits": splits,
             }
         )

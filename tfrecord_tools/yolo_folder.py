@@ -13,9 +13,15 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import yaml
-
-from tfrecord_tools import annotation, command, entries, files, json_values
+from tfrecord_tools import (
+    annotation,
+    command,
+    entries,
+    files,
+    json_values,
+    storage,
+    yaml_values,
+)
 
 SUFFIXES = (".yaml", ".yml")
 _LABEL_SUFFIX = ".txt"
@@ -25,38 +31,6 @@ _SPLITS = ("train", "val")
 _NAMES = re.compile(rb"""(?:^|[\s{,])["']?names["']?\s*:""")
 
 
-class _Loader(yaml.SafeLoader):
-    """The safe loader; aliases and keys given twice are errors.
-
-    An alias can make a small file's value large without bounds.
-    """
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """Returns the next node, which may not be an alias."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(
-                problem="aliases (*name) are not read",
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """Returns a mapping, whose keys are single values, each once."""
-        seen = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    problem="a key is no name",
-                    problem_mark=key_node.start_mark,
-                )
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key_node.value!r} is given again",
-                    problem_mark=key_node.start_mark,
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
 def _error(message: str) -> command.UserError:
     return command.UserError(command.ExitCode.DATA, message)
 
@@ -64,15 +38,12 @@ def _error(message: str) -> command.UserError:
 def _load(folder: str, path: str) -> dict[Any, Any]:
     """Returns the mapping in a YAML file; empty if it holds something else."""
     try:
-        found = yaml.load(entries.read_file(folder, path), Loader=_Loader)
+        found = yaml_values.load(entries.read_file(folder, path))
     except annotation.AnnotationFault as fault:
-        raise _error(f"{files.printable(path)}: {fault}.") from fault
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        text = " ".join(str(error).split()).encode("ascii", "backslashreplace")
         raise _error(
-            f"{files.printable(path)} is not YAML that can be read"
-            f" ({text.decode()}). Expected 'names:' with a list of class names."
-        ) from error
+            f"{files.printable(path)}: {fault}. Expected YAML with 'names:', a"
+            " list of class names."
+        ) from fault
     return found if isinstance(found, dict) else {}
 
 
@@ -244,8 +215,7 @@ def _splits(
         return {}, [], set()
     root = _below(folder, file, "path", folder, data.get("path", ""))
     places = {
-        image: os.path.abspath(os.path.join(image_folder, image))
-        for image in images
+        image: _absolute(storage.join(image_folder, image)) for image in images
     }
     splits: dict[str, str] = {}
     lists: list[str] = []
@@ -259,7 +229,7 @@ def _splits(
             place = _below(folder, file, split, root, value)
             wanted = {place}
             if place.lower().endswith(_LABEL_SUFFIX):
-                lists.append(os.path.relpath(place, os.path.abspath(folder)))
+                lists.append(place[len(_absolute(folder)) + 1 :])
                 wanted = _listed(folder, root, lists[-1])
                 absent |= wanted - set(places.values())
             members = [
@@ -280,6 +250,15 @@ def _splits(
     return splits, lists, absent
 
 
+def _absolute(path: str) -> str:
+    """Returns the path from the top; links stay as they are."""
+    return (
+        storage.absolute(path)
+        if storage.is_remote(path)
+        else os.path.abspath(path)
+    )
+
+
 def _has_parent(path: str, wanted: set[str]) -> bool:
     while path != os.path.dirname(path):
         path = os.path.dirname(path)
@@ -290,11 +269,11 @@ def _has_parent(path: str, wanted: set[str]) -> bool:
 
 def _below(folder: str, file: str, key: str, root: str, value: Any) -> str:
     """Returns the absolute path that a value means; raises if it leaves."""
-    top = os.path.abspath(folder)
+    top = _absolute(folder)
     place = ""
     if isinstance(value, str) and "\0" not in value:
-        place = os.path.abspath(os.path.join(root, value))
-    if not place or os.path.commonpath([top, place]) != top:
+        place = _absolute(storage.join(root, value))
+    if place != top and not place.startswith(f"{top}/"):
         raise _error(
             f"{file}: {key!r} is {annotation.quoted(value)}; a path below the"
             " input folder was expected, without '..'. Write it relative to"

@@ -75,9 +75,9 @@ class Place:
     def options(self) -> planning.Options:
         """Returns what a conversion is asked for."""
         return planning.Options(
-            input_dir=self.input,
-            image_dir=self.input,
-            output_dir=self.output,
+            input_dir=str(self.input),
+            image_dir=str(self.input),
+            output_dir=str(self.output),
             format=self.kind,
             coordinates="auto",
             classes=("car", "truck", "bus") if self.kind == "aimmo" else None,
@@ -97,6 +97,11 @@ class Place:
             overwrite=False,
             jpeg_quality=95,
             max_pixels=10_000,
+            resize="stretch",
+            image_format="keep",
+            formats=("tfrecord",),
+            engine="local",
+            beam_args=(),
         )
 
 
@@ -113,7 +118,7 @@ def check_reading(place: Place) -> tuple[int, int]:
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
-            found = planning.find(options, place.output / "aside")
+            found = planning.find(options, str(place.output / "aside"))
             options = planning.with_found(options, found)
             usable = pairing.pair(
                 found, str(place.input), "auto", 1, images, objects
@@ -141,6 +146,8 @@ def _prepare(
     settings = prepare.Settings(
         labels=options.labels,
         image_size=(10, 10),
+        resize="stretch",
+        image_format="keep",
         jpeg_quality=95,
         max_pixels=10_000,
     )

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
-import tensorflow as tf
-from pycocotools import coco, cocoeval
 
-from tests.tfrecord_tools import made_dataset
-from tfrecord_tools import schema
-
-VOC_OBJECT = """<object><name>{name}</name><truncated>{truncated}</truncated>
-<difficult>{difficult}</difficult><bndbox><xmin>{box[0]}</xmin>
-<ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox>
-</object>"""
+from tests.tfrecord_tools import made_dataset, made_formats
 
 
 @pytest.fixture
@@ -28,73 +16,15 @@ def dataset(tmp_path: pathlib.Path) -> made_dataset.Dataset:
     return made_dataset.Dataset(tmp_path)
 
 
-def _image(dataset: made_dataset.Dataset, name: str) -> None:
-    path = dataset.input / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made_dataset.pixels(len(name)).save(path)
-
-
-def _voc(
-    dataset: made_dataset.Dataset,
-    path: str,
-    image: str,
-    objects: Sequence[dict[str, Any]],
-) -> None:
-    full = dataset.input / path
-    full.parent.mkdir(parents=True, exist_ok=True)
-    shown = "".join(
-        VOC_OBJECT.format(**{"truncated": 0, "difficult": 0, **item})
-        for item in objects
-    )
-    full.write_text(
-        f"<annotation><filename>{image}</filename>{shown}</annotation>"
-    )
-
-
-def _coco(dataset: made_dataset.Dataset, name: str, **top: Any) -> None:
-    content = {
-        "images": [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 48}],
-        "categories": [{"id": 5, "name": "car"}],
-        "annotations": [],
-        **top,
-    }
-    (dataset.input / name).write_text(json.dumps(content))
-
-
-def _coco_box(number: int, *bbox: float, **other: Any) -> dict[str, Any]:
-    return {
-        "id": number,
-        "image_id": 1,
-        "category_id": 5,
-        "bbox": list(bbox),
-        "iscrowd": 0,
-        **other,
-    }
-
-
-def _yolo(dataset: made_dataset.Dataset, data: str) -> None:
-    (dataset.input / "data.yaml").write_text(data)
-
-
 def _truth(dataset: made_dataset.Dataset, split: str = "train") -> Any:
     return json.loads((dataset.output / f"{split}.json").read_text())
-
-
-def _record(dataset: made_dataset.Dataset) -> tf.train.Example:
-    (path,) = dataset.output.glob("train-*.tfrecord")
-    (record,) = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    return tf.train.Example.FromString(record)
-
-
-def _numbers(example: tf.train.Example, key: str) -> list[int]:
-    return list(example.features.feature[key].int64_list.value)
 
 
 def test_two_formats_in_a_folder_are_not_guessed(
     dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset.add("a")
-    _coco(dataset, "b.json")
+    made_formats.coco(dataset, "b.json")
     assert dataset.convert() == 64
     error = capsys.readouterr().err
     assert "may be aimmo or coco" in error
@@ -113,15 +43,17 @@ def test_a_yaml_file_without_names_shows_nothing(
     (dataset.input / "config.yaml").write_text("&a [*a, \n")
     assert dataset.convert() == 0
     assert dataset.manifest().source["format"] == "aimmo"
-    _yolo(dataset, "names: [car]\n")
+    made_formats.yolo(dataset, "names: [car]\n")
     assert dataset.convert("--overwrite") == 64
 
 
 def test_the_guess_and_its_reason_are_said(
     dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _image(dataset, "a.jpg")
-    _voc(dataset, "a.xml", "a.jpg", [{"name": "car", "box": (1, 1, 9, 9)}])
+    made_formats.image(dataset, "a.jpg")
+    made_formats.voc(
+        dataset, "a.xml", "a.jpg", [{"name": "car", "box": (1, 1, 9, 9)}]
+    )
     assert dataset.convert() == 0
     out = capsys.readouterr().out
     assert "format: voc (a.xml is an <annotation>)" in out
@@ -134,12 +66,12 @@ def test_the_guess_and_its_reason_are_said(
 def test_classes_are_all_names_and_class_map_holds_for_all(
     dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _image(dataset, "a.jpg")
+    made_formats.image(dataset, "a.jpg")
     names = ("van", "truck_s", "car")
     objects = [
         {"name": name, "box": (1, 1, 9 + i, 9)} for i, name in enumerate(names)
     ]
-    _voc(dataset, "a.xml", "a.jpg", objects)
+    made_formats.voc(dataset, "a.xml", "a.jpg", objects)
     assert dataset.convert("--class_map=van:car") == 0
     manifest = dataset.manifest()
     # By alphabet, without van; AIMMO's truck_s is not a truck here.
@@ -153,9 +85,9 @@ def test_classes_are_all_names_and_class_map_holds_for_all(
 def test_aimmo_s_mapping_is_for_aimmo_alone(
     dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _image(dataset, "a.jpg")
+    made_formats.image(dataset, "a.jpg")
     objects = [{"name": "truck_s", "box": (1, 1, 9, 9)}]
-    _voc(dataset, "a.xml", "a.jpg", objects)
+    made_formats.voc(dataset, "a.xml", "a.jpg", objects)
     assert dataset.convert("--classes=truck") == 64
     assert "did you mean 'truck_s' (1 objects)" in capsys.readouterr().err
     assert dataset.convert("--classes=truck", "--class_map=truck_s:truck") == 0
@@ -165,14 +97,14 @@ def test_aimmo_s_mapping_is_for_aimmo_alone(
 def test_objects_of_no_image_are_in_the_account(
     dataset: made_dataset.Dataset,
 ) -> None:
-    _image(dataset, "a.jpg")
+    made_formats.image(dataset, "a.jpg")
     boxes = [
-        _coco_box(1, 0, 0, 9, 9),
-        _coco_box(2, 0, 0, 9, 9, image_id=77),
-        _coco_box(3, 5, 5, -9, 9),
-        _coco_box(4, 5, 5, 9, 9, category_id=77),
+        made_formats.coco_box(1, 0, 0, 9, 9),
+        made_formats.coco_box(2, 0, 0, 9, 9, image_id=77),
+        made_formats.coco_box(3, 5, 5, -9, 9),
+        made_formats.coco_box(4, 5, 5, 9, 9, category_id=77),
     ]
-    _coco(dataset, "c.json", annotations=boxes)
+    made_formats.coco(dataset, "c.json", annotations=boxes)
     assert dataset.convert() == 0
     manifest = dataset.manifest()
     account = manifest.accounts["objects"]
@@ -187,65 +119,6 @@ def test_objects_of_no_image_are_in_the_account(
     ]
 
 
-def test_difficult_objects_are_marked_and_ignored_by_pycocotools(
-    dataset: made_dataset.Dataset,
-) -> None:
-    _image(dataset, "a.jpg")
-    objects = [
-        {"name": "car", "box": (1, 1, 20, 20), "truncated": 1},
-        {"name": "car", "box": (31, 11, 60, 40), "difficult": 1},
-    ]
-    _voc(dataset, "a.xml", "a.jpg", objects)
-    assert dataset.convert() == 0
-    example = _record(dataset)
-    assert _numbers(example, schema.DIFFICULT) == [0, 1]
-    assert _numbers(example, schema.TRUNCATED) == [1, 0]
-    assert _numbers(example, schema.IS_CROWD) == [0, 0]
-    sure, inside = [0, 0, 20, 20], [35, 15, 5, 5]
-    difficult = [30, 10, 30, 30]
-    # Found or not, a difficult object changes nothing.
-    assert _precision(dataset, [sure]) == pytest.approx(1.0)
-    assert _precision(dataset, [difficult, sure]) == pytest.approx(1.0)
-    # But what merely lies inside is wrong; a crowd would swallow it.
-    assert _precision(dataset, [inside, sure]) == pytest.approx(0.5)
-
-
-def test_crowds_are_marked_and_swallow_what_lies_inside(
-    dataset: made_dataset.Dataset,
-) -> None:
-    _image(dataset, "a.jpg")
-    _coco(
-        dataset,
-        "c.json",
-        annotations=[
-            _coco_box(1, 0, 0, 20, 20),
-            _coco_box(2, 30, 10, 30, 30, iscrowd=1, segmentation={"size": []}),
-        ],
-    )
-    assert dataset.convert() == 0
-    assert _numbers(_record(dataset), schema.IS_CROWD) == [0, 1]
-    detections = [[35, 15, 5, 5], [45, 20, 5, 5], [0, 0, 20, 20]]
-    assert _precision(dataset, detections) == pytest.approx(1.0)
-
-
-def _precision(
-    dataset: made_dataset.Dataset, boxes: Sequence[Sequence[float]]
-) -> float:
-    """Returns pycocotools' AP of detections, the first with most trust."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = coco.COCO(str(dataset.output / "train.json"))
-        found = truth.loadRes(
-            [
-                {"image_id": 1, "category_id": 1, "bbox": box, "score": 1 / n}
-                for n, box in enumerate(boxes, start=1)
-            ]
-        )
-        run = cocoeval.COCOeval(truth, found, "bbox")
-        run.evaluate()
-        run.accumulate()
-    return float(np.mean(run.eval["precision"][:, :, 0, 0, 2]))
-
-
 @pytest.mark.parametrize("kind", ["aimmo", "coco", "voc"])
 def test_an_image_name_that_leaves_the_folder(
     dataset: made_dataset.Dataset, kind: str
@@ -255,24 +128,26 @@ def test_an_image_name_that_leaves_the_folder(
     if kind == "aimmo":
         dataset.annotate("a", made_dataset.ALL_CLASSES, filename=name)
     elif kind == "voc":
-        _voc(dataset, "a.xml", name, [{"name": "car", "box": (1, 1, 9, 9)}])
+        made_formats.voc(
+            dataset, "a.xml", name, [{"name": "car", "box": (1, 1, 9, 9)}]
+        )
     else:
         image = {"id": 1, "file_name": name}
-        _coco(
+        made_formats.coco(
             dataset,
             "c.json",
             images=[image, {"id": 2, "file_name": "/etc/passwd"}],
-            annotations=[_coco_box(1, 0, 0, 9, 9)],
+            annotations=[made_formats.coco_box(1, 0, 0, 9, 9)],
         )
     assert dataset.convert("--max_rejects=1", "--allow_empty_classes") == 65
     assert dataset.final_names() == []
-    _image(dataset, "good.jpg")
+    made_formats.image(dataset, "good.jpg")
     if kind == "aimmo":
         dataset.annotate("good", made_dataset.ALL_CLASSES)
     elif kind == "voc":
-        _voc(dataset, "good.xml", "good.jpg", [])
+        made_formats.voc(dataset, "good.xml", "good.jpg", [])
     else:
-        _coco(
+        made_formats.coco(
             dataset,
             "good.json",
             images=[{"id": 1, "file_name": "good.jpg"}],
@@ -288,9 +163,9 @@ def test_a_yolo_path_that_leaves_the_folder(
     key: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _image(dataset, "images/a.jpg")
+    made_formats.image(dataset, "images/a.jpg")
     other = "" if key == "train" else "train: images\n"
-    _yolo(dataset, f"names: [car]\n{other}{key}: ../images\n")
+    made_formats.yolo(dataset, f"names: [car]\n{other}{key}: ../images\n")
     assert dataset.convert() == 65
     error = capsys.readouterr().err
     assert f"data.yaml: {key!r} is '../images'" in error
@@ -298,9 +173,9 @@ def test_a_yolo_path_that_leaves_the_folder(
 
 def test_same_file_name_in_two_folders(dataset: made_dataset.Dataset) -> None:
     for folder in ("d1", "d2"):
-        _image(dataset, f"{folder}/JPEGImages/x.jpg")
+        made_formats.image(dataset, f"{folder}/JPEGImages/x.jpg")
         box = (1, 1, 9 if folder == "d1" else 5, 9)
-        _voc(
+        made_formats.voc(
             dataset,
             f"{folder}/Annotations/x.xml",
             "x.jpg",
@@ -316,8 +191,10 @@ def test_same_file_name_in_two_folders(dataset: made_dataset.Dataset) -> None:
 def test_a_second_run_does_nothing_and_leaves_nothing_aside(
     dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _image(dataset, "a.jpg")
-    _coco(dataset, "c.json", annotations=[_coco_box(1, 0, 0, 9, 9)])
+    made_formats.image(dataset, "a.jpg")
+    made_formats.coco(
+        dataset, "c.json", annotations=[made_formats.coco_box(1, 0, 0, 9, 9)]
+    )
     assert dataset.convert("--num_workers=2") == 0
     names = dataset.final_names()
     assert names == [

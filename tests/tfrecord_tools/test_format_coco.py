@@ -15,7 +15,7 @@ def _found(tmp_path: pathlib.Path, **files: Any) -> entries.Found:
         text = content if isinstance(content, str) else json.dumps(content)
         (tmp_path / f"{name}.json").write_text(text)
     names = sorted(f"{name}.json" for name in files)
-    return coco_folder.find(str(tmp_path), names, [], tmp_path / "aside")
+    return coco_folder.find(str(tmp_path), names, [], str(tmp_path / "aside"))
 
 
 def _parse(found: entries.Found, entry: entries.Entry) -> annotation.Annotation:

@@ -135,7 +135,7 @@ def test_text_without_an_image_and_with_two(
         ("names: {car: 0}\n", "expected a list of class names"),
         ("names: [car]\nnames: [bus]\n", "the key 'names' is given again"),
         ("names: &a [car]\nother: *a\n", "aliases (*name) are not read"),
-        ("names: [car\n", "is not YAML that can be read"),
+        ("names: [car\n", "data.yaml: not_yaml: "),
         ("names: [car]\ntrain: images/none\n", "where no image lies"),
         ("names: [car]\ntrain: images\nval: images\n", "into both train and"),
     ],
