@@ -16,6 +16,7 @@ from typing import Any
 from tfrecord_tools import annotation
 
 _BOX_TYPE = "bbox"
+_FAKE = "isfake"
 _MIN_POINTS = 2  # two opposite corners already give a box
 _SIZE = re.compile(r"\s*(\d{1,7})\s*[*xX]\s*(\d{1,7})\s*")  # WIDTH*HEIGHT
 
@@ -27,8 +28,14 @@ class _ObjectFault(ValueError):
         self.detail = detail
 
 
-def parse_annotation(path: str) -> annotation.Annotation:
+def parse_annotation(
+    path: str, keep_fake: bool = False
+) -> annotation.Annotation:
     """Returns what the annotation file says, with each object accounted for.
+
+    Args:
+      path: the file.
+      keep_fake: pictures of objects (isfake) count as objects.
 
     Raises:
       annotation.AnnotationFault: the file is of no use.
@@ -39,15 +46,18 @@ def parse_annotation(path: str) -> annotation.Annotation:
         raise annotation.AnnotationFault(
             "annotation_unreadable", f"{error.strerror}"
         ) from error
-    return parse_bytes(content, path)
+    return parse_bytes(content, path, keep_fake)
 
 
-def parse_bytes(content: bytes, path: str) -> annotation.Annotation:
+def parse_bytes(
+    content: bytes, path: str, keep_fake: bool = False
+) -> annotation.Annotation:
     """Returns what an annotation file with this content says.
 
     Args:
       content: the file's bytes.
       path: the file, kept in the result.
+      keep_fake: pictures of objects (isfake) count as objects.
 
     Raises:
       annotation.AnnotationFault: the content is of no use.
@@ -67,7 +77,7 @@ def parse_bytes(content: bytes, path: str) -> annotation.Annotation:
     image_name = _optional_text(top, "filename")
     parent_path = _optional_text(top, "parent_path")
     image_size = _parse_size(top.get("size"))
-    objects, filtered, rejected = _parse_objects(items)
+    objects, filtered, rejected = _parse_objects(items, keep_fake)
     return annotation.Annotation(
         file=path,
         image_name=image_name,
@@ -169,7 +179,7 @@ def _drive(parent_path: str) -> str:
 
 
 def _parse_objects(
-    items: list[Any],
+    items: list[Any], keep_fake: bool
 ) -> tuple[list[annotation.Object], list[str], list[annotation.RejectedObject]]:
     """Returns the usable objects, reasons of those left out, and faults."""
     objects: list[annotation.Object] = []
@@ -180,6 +190,8 @@ def _parse_objects(
         annotation_id = _annotation_id(item, index)
         try:
             reason = _filter_reason(item)
+            if reason == _FAKE and keep_fake:
+                reason = None
             if reason is not None:
                 filtered.append(reason)
                 continue
@@ -223,7 +235,7 @@ def _filter_reason(item: Any) -> str | None:
         )
     if kind != _BOX_TYPE:
         return f"type:{kind[: annotation.MAX_QUOTED]}"
-    return "isfake" if _flag(item, "isfake") else None
+    return _FAKE if _flag(item, _FAKE) else None
 
 
 def _flag(item: dict[str, Any], key: str) -> bool:

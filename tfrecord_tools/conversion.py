@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import time
 from typing import Any
@@ -83,9 +84,10 @@ def _write(
             "objects": {**objects.as_dict(), "clipped": num_clipped},
         },
         rejects={"images": images.examples, "objects": objects.examples},
-        filters={"type": "bbox", "isfake": "0"},
+        filters=options.selection.filters.as_dict(),
         mapping=dict(options.labels.mapping),
         split_rule=plan.rule,
+        selection=plan.selection,
         arguments=arguments,
     )
 
@@ -95,7 +97,6 @@ def _arguments(
 ) -> dict[str, Any]:
     """Returns all that decides what is written, for the manifest."""
     choice = options.choice
-    lists = [p for p in (choice.train_list, choice.val_list) if p is not None]
     size = options.image_size
     return {
         "input_dir": str(options.input_dir.resolve()),
@@ -103,11 +104,8 @@ def _arguments(
         "classes": list(options.labels.classes),
         "mapping": dict(options.labels.mapping),
         "image_size": None if size is None else f"{size[1]}x{size[0]}",
-        "train_list": choice.train_list,
-        "val_list": choice.val_list,
-        "val_fraction": choice.val_fraction,
-        "eval_on_train": choice.eval_on_train,
-        "seed": choice.seed,
+        **dataclasses.asdict(choice),
+        **options.selection.arguments(),
         "num_shards": options.num_shards,
         "max_rejects": options.max_rejects,
         "allow_empty_classes": options.allow_empty_classes,
@@ -117,7 +115,7 @@ def _arguments(
             [
                 (str(options.input_dir), found.annotations),
                 (str(options.image_dir), found.images),
-                ("", lists),
+                ("", list(choice.lists.values())),
             ]
         ),
     }

@@ -17,9 +17,10 @@ import warnings
 
 from absl import flags
 
-from tfrecord_tools import command, label_map, planning, split
+from tfrecord_tools import choice_flags, command, label_map, planning
 
 FLAGS = flags.FlagValues()
+choice_flags.define(FLAGS)
 
 flags.DEFINE_string(
     "input_dir", None, "folder with the annotation files", flag_values=FLAGS
@@ -51,35 +52,6 @@ flags.DEFINE_string(
     "WIDTHxHEIGHT that images and boxes are stretched to; without it images"
     " keep their size",
     flag_values=FLAGS,
-)
-flags.DEFINE_string(
-    "train_list",
-    None,
-    "text file with the images to train on, one per line: path, file name, or"
-    " that without the extension; without it all images",
-    flag_values=FLAGS,
-)
-flags.DEFINE_string(
-    "val_list",
-    None,
-    "text file with the images to validate on",
-    flag_values=FLAGS,
-)
-flags.DEFINE_float(
-    "val_fraction",
-    None,
-    "share of the images to validate on; whole drives are moved",
-    flag_values=FLAGS,
-)
-flags.DEFINE_bool(
-    "eval_on_train",
-    False,
-    "validate on the training images: shows that training works, says nothing"
-    " about new images",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer(
-    "seed", 0, "sets the order and the choice of drives", flag_values=FLAGS
 )
 flags.DEFINE_integer(
     "num_shards",
@@ -174,14 +146,6 @@ def _check_folders(options: planning.Options) -> None:
 
 def _options(values: flags.FlagValues) -> planning.Options:
     input_dir = _folder(values, "input_dir")
-    choice = split.Choice(
-        train_list=values.train_list,
-        val_list=values.val_list,
-        val_fraction=values.val_fraction,
-        eval_on_train=values.eval_on_train,
-        seed=values.seed,
-    )
-    split.check_choice(choice)
     options = planning.Options(
         input_dir=input_dir,
         image_dir=pathlib.Path(values.image_dir or input_dir),
@@ -191,7 +155,8 @@ def _options(values: flags.FlagValues) -> planning.Options:
             values.class_map,
         ),
         image_size=_parse_image_size(values.image_size),
-        choice=choice,
+        choice=choice_flags.parse_split(values),
+        selection=choice_flags.parse_selection(values),
         num_shards=values.num_shards,
         max_rejects=values.max_rejects,
         allow_empty_classes=values.allow_empty_classes,

@@ -16,7 +16,7 @@ from tfrecord_tools import command, schema
 
 _PARTIAL = ".partial"
 _OWN_NAME = re.compile(
-    r"(train|val)(-\d{5}-of-\d{5}\.tfrecord|\.json)|dataset\.json"
+    r"(train|val|test)(-\d{5}-of-\d{5}\.tfrecord|\.json)|dataset\.json"
 )
 
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import itertools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from tfrecord_tools import (
     accounts,
     annotation,
+    choosing,
     command,
+    dividing,
     files,
     label_map,
     pool,
     prepare,
     progress,
+    selection,
     split,
+    unseen,
 )
 
 _BATCH = 64  # files per message to a worker
@@ -43,6 +47,7 @@ class Options:
     overwrite: bool
     jpeg_quality: int
     max_pixels: int
+    selection: choosing.Selection = choosing.Selection()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,10 +69,11 @@ class Item:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The items of each split by name, and the split's rule."""
+    """The items of each split by name, the split's rule, and the choice."""
 
     splits: dict[str, list[Item]]
-    rule: dict[str, object]
+    rule: dict[str, Any]
+    selection: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def find(options: Options) -> Found:
@@ -96,6 +102,7 @@ def make_plan(
     found: Found,
     images: accounts.Account,
     objects: accounts.Account,
+    given: Mapping[str, str] | None = None,
 ) -> Plan:
     """Returns what to write; what will not be is in the accounts.
 
@@ -104,36 +111,64 @@ def make_plan(
       found: the data set's files.
       images: the account of images, empty.
       objects: the account of objects, empty.
+      given: the split that the data set itself has for an image, or None.
 
     Raises:
-      command.UserError: too many faults, a class without objects, or a split
-        that is empty or contradicts itself.
+      command.UserError: too many faults, a field that no annotation has, a
+        class without objects, or a split that is empty or contradicts itself.
     """
     usable = pair(options, found, images, objects)
     check_rejects(images, options.max_rejects)
+    table = choosing.Table(usable, options.labels)
+    unseen.check_filters(
+        table,
+        usable.values(),
+        options.selection.filters,
+        functools.partial(_read_again, options, found),
+    )
+    unseen.check_cameras(table, options.selection.camera_shares)
     drives = {image: _drive(summary) for image, summary in usable.items()}
-    assignment = split.assign(options.choice, drives)
-    chosen = {i for members in assignment.splits.values() for i in members}
-    for image, summary in usable.items():
-        if image not in chosen:
-            images.filtered["not_in_split"] += 1
-            objects.filtered["image_filtered"] += summary.num_objects
+    chosen = choosing.choose(
+        table, drives, options.selection, options.choice, given
+    )
+    for image, reason in chosen.left_out.items():
+        images.filtered[reason] += 1
+        objects.filtered["image_filtered"] += usable[image].num_objects
+    members = chosen.assignment.images
     if not options.allow_empty_classes:
-        counts: collections.Counter[str] = collections.Counter()
-        for image in chosen:
-            counts.update(usable[image].class_counts)
-        label_map.check_all_found(options.labels, counts)
-    ids = {image: n for n, image in enumerate(sorted(chosen), start=1)}
+        label_map.check_all_found(options.labels, table.class_names)
+        choosing.check_classes_left(table, members)
+    assignment = dividing.finish(
+        chosen,
+        table,
+        options.choice,
+        options.selection.check,
+        dividing.Reading(
+            folder=str(options.image_dir),
+            max_pixels=options.max_pixels,
+            num_workers=options.num_workers,
+        ),
+    )
+    ids = {image: n for n, image in enumerate(sorted(members), start=1)}
     return Plan(
         splits={
             name: [
                 Item(image=i, source_id=ids[i], summary=usable[i])
-                for i in split.shuffled(members, options.choice.seed)
+                for i in split.shuffled(part, options.choice.seed)
             ]
-            for name, members in assignment.splits.items()
+            for name, part in assignment.splits.items()
         },
         rule=assignment.rule,
+        selection=chosen.report,
     )
+
+
+def _read_again(
+    options: Options, found: Found, filters: selection.Filters
+) -> Iterator[prepare.Summary | prepare.Rejected]:
+    wanted = dataclasses.replace(options.selection, filters=filters)
+    again = dataclasses.replace(options, selection=wanted)
+    return _summaries(again, found, accounts.Account())
 
 
 def _drive(summary: prepare.Summary) -> str:
@@ -161,7 +196,9 @@ def _summaries(
         readable[i : i + _BATCH] for i in range(0, len(readable), _BATCH)
     ]
     results = pool.run_in_order(
-        functools.partial(prepare.summarize_all, folder),
+        functools.partial(
+            prepare.summarize_all, folder, filters=options.selection.filters
+        ),
         batches,
         min(options.num_workers, max(1, len(batches))),
     )

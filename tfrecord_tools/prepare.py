@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfrecord_tools import aimmo, annotation, images, label_map
+from tfrecord_tools import aimmo, annotation, images, label_map, selection
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,12 @@ class Summary:
 
     The objects themselves are read again when the record is made: holding them
     all would take memory in proportion to the data set.
+
+    Attributes:
+      class_counts: objects per annotated class that the filters keep.
+      fields: those of the image that the plan needs.
+      num_read: objects that the object filters met.
+      seen: what the object filters met, see selection.Filters.seen.
     """
 
     file: str
@@ -30,6 +36,9 @@ class Summary:
     drive: str | None
     num_objects: int
     class_counts: dict[str, int]
+    fields: dict[str, str] = dataclasses.field(default_factory=dict)
+    num_read: int = 0
+    seen: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +68,7 @@ class Settings:
     image_size: tuple[int, int] | None
     jpeg_quality: int
     max_pixels: int
+    filters: selection.Filters = selection.NONE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,16 +101,19 @@ def _checksum(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def summarize(folder: str, file: str) -> Summary | Rejected:
+def summarize(
+    folder: str, file: str, filters: selection.Filters = selection.NONE
+) -> Summary | Rejected:
     """Returns the summary of an annotation file, or its fault.
 
     Args:
       folder: the input folder.
       file: path below it.
+      filters: which objects count, and which fields are kept.
     """
     try:
         content = pathlib.Path(folder, file).read_bytes()
-        parsed = aimmo.parse_bytes(content, file)
+        parsed = aimmo.parse_bytes(content, file, filters.keep_fake)
     except OSError as error:
         return Rejected(
             file=file,
@@ -109,7 +122,9 @@ def summarize(folder: str, file: str) -> Summary | Rejected:
         )
     except annotation.AnnotationFault as fault:
         return Rejected(file=file, reason=fault.reason, detail=fault.detail)
-    counts = collections.Counter(o.class_name for o in parsed.objects)
+    counts = collections.Counter(
+        o.class_name for o in parsed.objects if filters.object_reason(o) is None
+    )
     return Summary(
         file=file,
         checksum=_checksum(content),
@@ -117,14 +132,19 @@ def summarize(folder: str, file: str) -> Summary | Rejected:
         drive=parsed.drive,
         num_objects=parsed.num_objects,
         class_counts=dict(counts),
+        fields=filters.image_fields(parsed.fields),
+        num_read=len(parsed.objects),
+        seen=filters.seen(parsed.objects),
     )
 
 
 def summarize_all(
-    folder: str, batch: Sequence[str]
+    folder: str,
+    batch: Sequence[str],
+    filters: selection.Filters = selection.NONE,
 ) -> list[Summary | Rejected]:
     """Returns the summary of each file of a batch."""
-    return [summarize(folder, file) for file in batch]
+    return [summarize(folder, file, filters) for file in batch]
 
 
 def prepare(settings: Settings, task: Task) -> Prepared | Rejected:
@@ -138,7 +158,7 @@ def prepare(settings: Settings, task: Task) -> Prepared | Rejected:
                 reason="annotation_changed",
                 detail="the file was written while it was being converted",
             )
-        parsed = aimmo.parse_bytes(content, file)
+        parsed = aimmo.parse_bytes(content, file, settings.filters.keep_fake)
         photo = images.read(task.image_path, settings.max_pixels)
         size = (photo.image.height, photo.image.width)
         _check_size(parsed, size)
@@ -181,6 +201,10 @@ def _fit(
         fault = _box_fault(item, photo.image.height, photo.image.width)
         if fault is not None:
             rejected.append(fault)
+            continue
+        reason = settings.filters.object_reason(item)
+        if reason is not None:
+            filtered[reason] += 1
             continue
         box = _clip(item.box, photo.image.height, photo.image.width)
         num_clipped += box != item.box

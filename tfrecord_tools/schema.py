@@ -50,7 +50,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Split:
-    """One part of the data set: train or val."""
+    """One part of the data set: train, val or test."""
 
     images: int
     objects: dict[str, int]  # per class name, every class of the data set
@@ -66,7 +66,8 @@ class Manifest:
     "filtered" (by reason: left out on purpose) and "rejected" (by reason:
     faults); in = written + filtered + rejected. `rejects` gives up to 20
     examples for each reason. `image_size` is (height, width), or None where
-    images keep their own.
+    images keep their own. `selection` says what was there before and after
+    filters and --max_images.
     """
 
     classes: tuple[str, ...]
@@ -78,6 +79,7 @@ class Manifest:
     mapping: dict[str, str]
     split_rule: dict[str, Any]
     arguments: dict[str, Any]
+    selection: dict[str, Any] = dataclasses.field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     @property

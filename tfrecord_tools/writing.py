@@ -55,6 +55,7 @@ def write(
         image_size=options.image_size,
         jpeg_quality=options.jpeg_quality,
         max_pixels=options.max_pixels,
+        filters=options.selection.filters,
     )
     classes = options.labels.classes
     num_clipped = 0
