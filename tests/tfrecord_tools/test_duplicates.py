@@ -16,7 +16,7 @@ def _scene(seed: int) -> Image.Image:
     """Returns a picture with edges everywhere, as photographs have."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
-    return coarse.resize((480, 300), Image.Resampling.BICUBIC)
+    return coarse.resize((640, 400), Image.Resampling.BICUBIC)
 
 
 def _distance(one: bytes, other: bytes) -> int:
@@ -58,10 +58,10 @@ def test_changes_of_one_picture_are_near_and_others_far(
             "brighter": scene.point(lambda v: min(255, v * 1.1)),
             "darker": scene.point(lambda v: v * 0.7),
             "lossy": Image.open(buffer),
-            "right": scene.crop((2, 0, 480, 300)),
-            "down": scene.crop((0, 2, 480, 300)),
+            "right": scene.crop((2, 0, 640, 400)),
+            "down": scene.crop((0, 2, 640, 400)),
             "grey": scene.convert("L"),
-            "small": scene.resize((240, 150)),
+            "small": scene.resize((320, 200)),
         }
         for name, image in near.items():
             for suffix in ("bmp", "jpg"):
