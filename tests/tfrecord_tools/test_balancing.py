@@ -79,7 +79,7 @@ def _by_the_rule(
         for path in paths:
             camera = candidates[path].camera
             same = [c for c in chosen if candidates[c].camera == camera]
-            if path not in chosen and len(same) < quotas[camera]:
+            if path not in chosen and len(same) < quotas.get(camera, 0):
                 free.append(path)
         empty = [path for path in free if not any(candidates[path].counts)]
         totals = [

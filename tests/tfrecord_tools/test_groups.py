@@ -56,7 +56,7 @@ def _made(
     return groups, objects
 
 
-@hypothesis.settings(max_examples=80, deadline=None)
+@hypothesis.settings(max_examples=60, deadline=None)
 @hypothesis.given(_GROUPS, _CHOICES, st.integers(0, 5))
 def test_groups_stay_whole_and_all_images_are_in_one_split(
     rows: list[tuple[int, bool, bool]], given: dict[str, float], seed: int
