@@ -84,7 +84,7 @@ def quotas(
     """
     wanted = {**shares, _REST: 1 - sum(shares.values())}
     exact = {name: share * num_images for name, share in wanted.items()}
-    numbers = {n: math.floor(e + _ROUNDING) for n, e in exact.items()}
+    numbers = {n: math.floor(e) for n, e in exact.items()}
     by_remainder = sorted(wanted, key=lambda n: (numbers[n] - exact[n], n))
     for name in by_remainder[: num_images - sum(numbers.values())]:
         numbers[name] += 1

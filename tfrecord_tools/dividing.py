@@ -81,8 +81,14 @@ def _outcome(
         name: {groups[image] for image in part}
         for name, part in assignment.splits.items()
     }
+    # A folder that stands for an unknown drive says little.
+    known = {
+        groups[image]
+        for image in assignment.images
+        if choice.group_regex or table.value(image, choosing.DRIVE) is not None
+    }
     occurrences = collections.Counter(
-        group for keys in members.values() for group in keys
+        group for keys in members.values() for group in keys & known
     )
     shared = sorted(group for group, n in occurrences.items() if n > 1)
     num_images = len(assignment.images)

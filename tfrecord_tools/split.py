@@ -188,7 +188,7 @@ def assign(
     elif targets is not None:
         splits, rule = _by_group(choice, targets, groups, objects or {})
     elif given is not None and not choice.eval_on_train:
-        splits, rule = _as_given(groups, given), {"rule": "dataset"}
+        splits, rule = _as_given(groups, given), {"rule": "data_set"}
     else:
         splits, rule = {TRAIN: tuple(sorted(groups))}, {"rule": "all_train"}
     if choice.eval_on_train:

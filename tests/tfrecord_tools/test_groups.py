@@ -117,6 +117,17 @@ def test_as_many_classes_in_as_many_parts_as_any_division_has(
     assert lacking(found) == best
 
 
+def test_where_one_search_would_leave_a_class_out_another_does_not() -> None:
+    # Each class is in two groups, 1 and 2, 0 and 4, 0 and 2: each pair has to
+    # be on two sides.
+    counts = np.array(
+        [[4, 0, 1, 2], [6, 1, 0, 0], [1, 3, 0, 2], [5, 0, 0, 0], [6, 0, 1, 0]]
+    )
+    parts = stratification.divide(counts, (0.8, 0.2), (1.0, 1.0))
+    for part in range(2):
+        assert counts[parts == part].sum(0).all()
+
+
 def test_shares_of_images_and_classes_are_near_what_was_asked() -> None:
     rng = np.random.default_rng(0)
     sizes = rng.integers(50, 500, 300)
@@ -188,7 +199,7 @@ def test_data_sets_own_split() -> None:
         "val": ("i1", "i2"),
         "test": ("i3",),
     }
-    assert own.rule == {"rule": "dataset"}
+    assert own.rule == {"rule": "data_set"}
     # A flag goes before it.
     flagged = split.assign(_choice(eval_on_train=True), groups, given=given)
     assert flagged.splits == {"train": tuple(groups)}
