@@ -70,17 +70,22 @@ def _shares(rule: dict[str, Any]) -> list[str]:
 
 
 def _near_duplicates(rule: dict[str, Any]) -> list[str]:
-    report = rule.get("near_duplicates")
-    if report is None:
+    if "near_duplicates" not in rule:
         return []
+    report = rule["near_duplicates"]
+    if report is None:
+        return ["", "near-duplicates across splits: not looked for"]
     start = (
         f"near-duplicates across splits (at most {report['distance']} of 128"
         " bits differ):"
     )
+    unread = report["not_readable"]
+    text = [f"  not compared, as they cannot be read: {unread} images"]
+    text *= bool(unread)
     if not report["pairs"]:
-        return ["", f"{start} none"]
+        return ["", f"{start} none", *text]
     images = ", ".join(f"{n} in {s}" for s, n in report["images"].items())
-    text = ["", f"{start} {report['pairs']} pairs; images: {images}"]
+    text = ["", f"{start} {report['pairs']} pairs; images: {images}", *text]
     for pair in report["examples"][:_MOST_SHOWN]:
         text.append(
             f"  {pair['first']} and {pair['second']}, distance"

@@ -156,6 +156,17 @@ def test_command_reports_pairs(
     off = [*flags, "--overwrite", "--nocheck_duplicates"]
     assert dataset.convert(*off) == 0
     assert dataset.manifest().split_rule["near_duplicates"] is None
+    assert "across splits: not looked for" in capsys.readouterr().out
+
+
+def test_images_that_cannot_be_compared_are_said(
+    dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = dataset.input / "d3_0.jpg"
+    path.write_bytes(path.read_bytes()[:400])
+    assert dataset.convert("--val_fraction=0.2", "--max_rejects=0.1") == 0
+    out = capsys.readouterr().out
+    assert "  not compared, as they cannot be read: 1 images" in out
 
 
 def test_command_moves_whole_drives(
