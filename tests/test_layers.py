@@ -16,7 +16,11 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("hparams", "tfrecord_tools", "efficientdet_aimmo")
 SHARED_TOOLS = {"tfrecord_tools.schema", "tfrecord_tools.command"}
 # What several commands read from flags.
-FLAG_MODULES = {"tfrecord_tools.command", "tfrecord_tools.conversion_flags"}
+FLAG_MODULES = {
+    "tfrecord_tools.choice_flags",
+    "tfrecord_tools.command",
+    "tfrecord_tools.conversion_flags",
+}
 
 # Parts of the detector, lowest first. A part imports only lower ones and
 # itself; training alone imports a part of its own level, evaluation. Both of

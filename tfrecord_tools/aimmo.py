@@ -11,6 +11,7 @@ file raises AnnotationFault, a fault of one object rejects that object.
 
 from __future__ import annotations
 
+import functools
 import math
 import pathlib
 import re
@@ -19,13 +20,20 @@ from typing import Any
 from tfrecord_tools import annotation, json_values
 
 _BOX_TYPE = "bbox"
+_FAKE = "isfake"
 _MIN_POINTS = 2  # two opposite corners already give a box
 _SIZE = re.compile(r"\s*(\d{1,7})\s*[*xX]\s*(\d{1,7})\s*")  # WIDTH*HEIGHT
 _OBJECT_KEYS = frozenset(["attribute", "label", "points"])
 
 
-def parse_annotation(path: str) -> annotation.Annotation:
+def parse_annotation(
+    path: str, keep_fake: bool = False
+) -> annotation.Annotation:
     """Returns what the annotation file says, with each object accounted for.
+
+    Args:
+      path: the file.
+      keep_fake: pictures of objects (isfake) count as objects.
 
     Raises:
       annotation.AnnotationFault: the file is of no use.
@@ -36,15 +44,18 @@ def parse_annotation(path: str) -> annotation.Annotation:
         raise annotation.AnnotationFault(
             "annotation_unreadable", f"{error.strerror}"
         ) from error
-    return parse_bytes(content, path)
+    return parse_bytes(content, path, keep_fake)
 
 
-def parse_bytes(content: bytes, path: str) -> annotation.Annotation:
+def parse_bytes(
+    content: bytes, path: str, keep_fake: bool = False
+) -> annotation.Annotation:
     """Returns what an annotation file with this content says.
 
     Args:
       content: the file's bytes.
       path: the file, kept in the result.
+      keep_fake: pictures of objects (isfake) count as objects.
 
     Raises:
       annotation.AnnotationFault: the content is of no use.
@@ -66,7 +77,7 @@ def parse_bytes(content: bytes, path: str) -> annotation.Annotation:
     parent_path = json_values.optional_text(top, "parent_path")
     found = annotation.collect(
         ((_annotation_id(item, i), item) for i, item in enumerate(items)),
-        _read_object,
+        functools.partial(_read_object, keep_fake=keep_fake),
     )
     return annotation.Annotation(
         file=path,
@@ -185,7 +196,9 @@ def _annotation_id(item: Any, index: int) -> str:
     return f"number {index + 1} in the list"
 
 
-def _read_object(item: Any, annotation_id: str) -> annotation.Object | str:
+def _read_object(
+    item: Any, annotation_id: str, keep_fake: bool
+) -> annotation.Object | str:
     """Returns an object, or why it is left out on purpose."""
     if not isinstance(item, dict):
         raise annotation.ObjectFault(
@@ -199,8 +212,8 @@ def _read_object(item: Any, annotation_id: str) -> annotation.Object | str:
         )
     if kind != _BOX_TYPE:
         return f"type:{kind[: annotation.MAX_QUOTED]}"
-    if json_values.flag(item, "isfake"):
-        return "isfake"
+    if json_values.flag(item, _FAKE) and not keep_fake:
+        return _FAKE
     name = item.get("attribute")
     if name is None or name == "":
         name = item.get("label")

@@ -187,9 +187,18 @@ def _ends(folder: str, path: str) -> bytes:
 
 
 def parse(
-    reading: entries.Reading, entry: entries.Entry, content: bytes
+    reading: entries.Reading,
+    entry: entries.Entry,
+    content: bytes,
+    keep_fake: bool,
 ) -> annotation.Annotation:
     """Returns what an entry with this content says.
+
+    Args:
+      reading: how it is read.
+      entry: where it is from.
+      content: its bytes.
+      keep_fake: AIMMO's pictures of objects (isfake) count as objects.
 
     Raises:
       annotation.AnnotationFault: the content is of no use.
@@ -200,4 +209,4 @@ def parse(
         return voc.parse_bytes(content, entry.file)
     if reading.format == YOLO:
         return yolo.parse_bytes(content, entry.file, reading.names)
-    return aimmo.parse_bytes(content, entry.file)
+    return aimmo.parse_bytes(content, entry.file, keep_fake)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -98,9 +99,10 @@ def _manifest(
             "images": image_account.examples,
             "objects": objects.examples,
         },
-        filters={"type": "bbox", "isfake": "0"},
+        filters=options.selection.filters.as_dict(),
         mapping=dict(options.labels.mapping),
         split_rule=plan.rule,
+        selection=plan.selection,
         arguments=arguments,
         formats=options.formats,
         resize=_resize(options, written.source_sizes),
@@ -155,7 +157,6 @@ def _arguments(
 ) -> dict[str, Any]:
     """Returns all that decides what is written, for the manifest."""
     choice = options.choice
-    lists = [p for p in (choice.train_list, choice.val_list) if p is not None]
     size = options.image_size
     return {
         "input_dir": storage.absolute(options.input_dir),
@@ -168,11 +169,8 @@ def _arguments(
         "resize": options.resize,
         "image_format": options.image_format,
         "formats": list(options.formats),
-        "train_list": choice.train_list,
-        "val_list": choice.val_list,
-        "val_fraction": choice.val_fraction,
-        "eval_on_train": choice.eval_on_train,
-        "seed": choice.seed,
+        **dataclasses.asdict(choice),
+        **options.selection.arguments(),
         "num_shards": options.num_shards,
         "max_rejects": options.max_rejects,
         "allow_empty_classes": options.allow_empty_classes,
@@ -182,7 +180,7 @@ def _arguments(
             [
                 (options.input_dir, found.annotations),
                 (options.image_dir, found.images),
-                ("", lists),
+                ("", list(choice.lists.values())),
             ]
         ),
     }

@@ -9,11 +9,11 @@ from absl import flags
 
 from tfrecord_tools import (
     annotation_formats,
+    choice_flags,
     command,
     coordinates,
     label_map,
     planning,
-    split,
     storage,
 )
 
@@ -59,35 +59,7 @@ flags.DEFINE_multi_string(
     "from:to, an annotated class and the class it counts as; repeated",
     flag_values=COMMON,
 )
-flags.DEFINE_string(
-    "train_list",
-    None,
-    "text file with the images to train on, one per line: path, file name, or"
-    " that without the extension; without it all images",
-    flag_values=COMMON,
-)
-flags.DEFINE_string(
-    "val_list",
-    None,
-    "text file with the images to validate on",
-    flag_values=COMMON,
-)
-flags.DEFINE_float(
-    "val_fraction",
-    None,
-    "share of the images to validate on; whole drives are moved",
-    flag_values=COMMON,
-)
-flags.DEFINE_bool(
-    "eval_on_train",
-    False,
-    "validate on the training images: shows that training works, says nothing"
-    " about new images",
-    flag_values=COMMON,
-)
-flags.DEFINE_integer(
-    "seed", 0, "sets the order and the choice of drives", flag_values=COMMON
-)
+choice_flags.define(COMMON)
 flags.DEFINE_float(
     "max_rejects",
     0.01,
@@ -150,14 +122,6 @@ def options(values: flags.FlagValues, writing: Writing) -> planning.Options:
         other.
     """
     input_dir = _folder(values, "input_dir")
-    choice = split.Choice(
-        train_list=values.train_list,
-        val_list=values.val_list,
-        val_fraction=values.val_fraction,
-        eval_on_train=values.eval_on_train,
-        seed=values.seed,
-    )
-    split.check_choice(choice)
     found = planning.Options(
         input_dir=input_dir,
         image_dir=values.image_dir or input_dir,
@@ -166,7 +130,8 @@ def options(values: flags.FlagValues, writing: Writing) -> planning.Options:
         coordinates=values.coordinates,
         classes=_classes(values.classes),
         class_map=tuple(values.class_map),
-        choice=choice,
+        choice=choice_flags.parse_split(values),
+        selection=choice_flags.parse_selection(values),
         max_rejects=values.max_rejects,
         allow_empty_classes=values.allow_empty_classes,
         num_workers=values.num_workers or len(os.sched_getaffinity(0)),

@@ -12,7 +12,7 @@ from tfrecord_tools import command, formats, schema, storage
 PARTIAL = ".partial"
 _MOVES = "moves.json"
 _OWN_NAME = re.compile(
-    r"(train|val)(-\d{5}-of-\d{5}\.tfrecord|\.json)|dataset\.json"
+    r"(train|val|test)(-\d{5}-of-\d{5}\.tfrecord|\.json)|dataset\.json"
 )
 
 

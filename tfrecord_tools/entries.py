@@ -127,7 +127,7 @@ def in_two_splits(count: int, example: str) -> command.UserError:
     """Returns the error for images that a data set puts into two splits."""
     return command.UserError(
         command.ExitCode.DATA,
-        f"The data set puts {count} images into both train and val, such as"
+        f"The data set puts {count} images into two splits, such as"
         f" {files.printable(example)}. Validation would measure what was learnt"
         " by heart: correct its lists, give --train_list and --val_list, or"
         " --eval_on_train if that is wanted.",

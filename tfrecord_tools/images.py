@@ -234,3 +234,41 @@ def encode(photo: Photo, image_format: str, jpeg_quality: int) -> Encoded:
         sha256=hashlib.sha256(content).hexdigest(),
         is_original=kept is not None,
     )
+
+
+def read_small(
+    path: str, max_pixels: int, size: tuple[int, int]
+) -> Image.Image:
+    """Returns an image in grey and upright, shrunk to (height, width).
+
+    A JPEG is decoded at an eighth of its size where that is enough.
+
+    Args:
+      path: the file.
+      max_pixels: images of more pixels are refused before they are decoded.
+      size: (height, width) in pixels.
+
+    Raises:
+      ImageFault: the file cannot be read, or is larger.
+    """
+    height, width = size
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(
+                io.BytesIO(storage.read_bytes(path)), formats=_FORMATS
+            ) as image:
+                if image.width * image.height > max_pixels:
+                    raise ImageFault("image_too_large", f"{image.size}")
+                # Twice the size, so that shrinking still averages.
+                image.draft("L", (2 * width, 2 * height))
+                image.load()
+                turned = image.getexif().get(_ORIENTATION_TAG, _UPRIGHT)
+                upright: Image.Image = image
+                if turned != _UPRIGHT:
+                    upright = ImageOps.exif_transpose(image)
+                plain = upright.mode in ("L", "RGB")
+                grey = (upright if plain else _to_rgb(upright)).convert("L")
+    except (Image.DecompressionBombError, *_DECODE_ERRORS) as error:
+        raise ImageFault("image_unreadable", str(error)) from error
+    return grey.resize((width, height), Image.Resampling.BILINEAR)

@@ -18,6 +18,7 @@ from tfrecord_tools import (
     pool,
     prepare,
     progress,
+    selection,
 )
 
 _BATCH = 64  # annotations per message to a worker
@@ -26,16 +27,22 @@ _BATCH = 64  # annotations per message to a worker
 def annotated_names(found: entries.Found, num_workers: int) -> list[str]:
     """Returns all class names in the annotations, which it reads, sorted."""
     names: set[str] = set()
-    for summary in _summaries(found, num_workers):
+    for summary in summaries(found, selection.NONE, num_workers):
         if isinstance(summary, prepare.Summary):
             names.update(summary.class_counts)
     return sorted(names)
 
 
-def _summaries(
-    found: entries.Found, num_workers: int
+def summaries(
+    found: entries.Found, filters: selection.Filters, num_workers: int
 ) -> Iterator[prepare.Summary | prepare.Rejected]:
-    """Reads the annotations; first comes what is of no use already."""
+    """Reads the annotations; first comes what is of no use already.
+
+    Args:
+      found: the annotations.
+      filters: which objects count, and which fields are kept.
+      num_workers: processes that read.
+    """
     for file, fault in found.faults:
         yield prepare.Rejected(
             file=file, reason=fault.reason, detail=fault.detail
@@ -45,7 +52,9 @@ def _summaries(
         for i in range(0, len(found.entries), _BATCH)
     ]
     results = pool.run_in_order(
-        functools.partial(prepare.summarize_all, found.reading),
+        functools.partial(
+            prepare.summarize_all, found.reading, filters=filters
+        ),
         batches,
         min(num_workers, max(1, len(batches))),
     )
@@ -60,6 +69,7 @@ def pair(
     found: entries.Found,
     image_dir: str,
     coordinates_flag: str,
+    filters: selection.Filters,
     num_workers: int,
     images: accounts.Account,
     objects: accounts.Account,
@@ -72,6 +82,7 @@ def pair(
       found: the data set's annotations and images.
       image_dir: the image folder.
       coordinates_flag: what --coordinates says.
+      filters: which objects count, and which fields are kept.
       num_workers: processes that read.
       images: the account of images, empty.
       objects: the account of objects, empty.
@@ -90,7 +101,7 @@ def pair(
     mentioned: set[str] = set()
     facts = _Facts()
     objects.add(found.loose)
-    for summary in _summaries(found, num_workers):
+    for summary in summaries(found, filters, num_workers):
         images.num_in += 1
         fault: prepare.Rejected
         if isinstance(summary, prepare.Rejected):

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from tfrecord_tools import (
     accounts,
     annotation_formats,
+    choosing,
     command,
+    coordinates,
     data_set,
+    dividing,
     entries,
     label_map,
     pairing,
     prepare,
+    selection,
     split,
     storage,
+    unseen,
 )
 
 _TOP_REASONS = 5
@@ -54,6 +60,7 @@ class Options:
     formats: tuple[str, ...]
     engine: str
     beam_args: tuple[str, ...]
+    selection: choosing.Selection = choosing.Selection()
     labels: label_map.LabelMap = label_map.LabelMap(classes=(), mapping={})
     reading: entries.Reading = entries.Reading(format="", folder="")
 
@@ -69,10 +76,11 @@ class Item:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The items of each split by name, and the split's rule."""
+    """The items of each split by name, the split's rule, and the choice."""
 
     splits: dict[str, list[Item]]
-    rule: dict[str, object]
+    rule: dict[str, Any]
+    selection: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def find(options: Options, aside: str) -> entries.Found:
@@ -153,42 +161,96 @@ def make_plan(
       objects: the account of objects, empty.
 
     Raises:
-      command.UserError: too many faults, a class without objects, or a split
-        that is empty or contradicts itself.
+      command.UserError: too many faults, a field that no annotation has, a
+        class without objects, or a split that is empty or contradicts itself.
     """
-    usable = pairing.pair(
-        found,
-        options.image_dir,
-        options.coordinates,
-        options.num_workers,
-        images,
-        objects,
-    )
+    usable = _pair(options, found, images, objects)
     check_rejects(images, options.max_rejects)
+    table = choosing.Table(usable, options.labels)
+    unseen.check_filters(
+        table,
+        usable.values(),
+        options.selection.filters,
+        functools.partial(_read_again, options, found),
+    )
+    unseen.check_cameras(table, options.selection.camera_shares)
     drives = {image: _drive(summary) for image, summary in usable.items()}
-    own = _own_splits(usable) if found.has_splits else None
-    assignment = split.assign(options.choice, drives, own)
-    chosen = {i for members in assignment.splits.values() for i in members}
-    for image, summary in usable.items():
-        if image not in chosen:
-            images.filtered["not_in_split"] += 1
-            objects.filtered["image_filtered"] += summary.num_objects
+    chosen = choosing.choose(
+        table,
+        drives,
+        options.selection,
+        options.choice,
+        _own_splits(usable) if found.has_splits else None,
+    )
+    for image, reason in chosen.left_out.items():
+        images.filtered[reason] += 1
+        objects.filtered["image_filtered"] += usable[image].num_objects
+    members = chosen.assignment.images
     if not options.allow_empty_classes:
-        counts: collections.Counter[str] = collections.Counter()
-        for image in chosen:
-            counts.update(usable[image].class_counts)
-        label_map.check_all_found(options.labels, counts)
-    ids = {image: n for n, image in enumerate(sorted(chosen), start=1)}
+        label_map.check_all_found(options.labels, table.class_names)
+        choosing.check_classes_left(table, members)
+    assignment = dividing.finish(
+        chosen,
+        table,
+        options.choice,
+        options.selection.check,
+        dividing.Reading(
+            folder=options.image_dir,
+            max_pixels=options.max_pixels,
+            num_workers=options.num_workers,
+        ),
+    )
+    ids = {image: n for n, image in enumerate(sorted(members), start=1)}
     return Plan(
         splits={
             name: [
                 Item(image=i, source_id=ids[i], summary=usable[i])
-                for i in split.shuffled(members, options.choice.seed)
+                for i in split.shuffled(part, options.choice.seed)
             ]
-            for name, members in assignment.splits.items()
+            for name, part in assignment.splits.items()
         },
         rule=assignment.rule,
+        selection=chosen.report,
     )
+
+
+def _pair(
+    options: Options,
+    found: entries.Found,
+    images: accounts.Account,
+    objects: accounts.Account,
+) -> dict[str, prepare.Summary]:
+    """Returns each usable image's annotation."""
+    usable = pairing.pair(
+        found,
+        options.image_dir,
+        options.coordinates,
+        options.selection.filters,
+        options.num_workers,
+        images,
+        objects,
+    )
+    _check_sizes_known(usable, options.selection.filters)
+    return usable
+
+
+def _check_sizes_known(
+    usable: Mapping[str, prepare.Summary], filters: selection.Filters
+) -> None:
+    # Images are chosen before they are opened, and a share of an unknown side
+    # says nothing of pixels.
+    asked = [f for f in filters.objects if f.field in selection.SIZES]
+    is_share = any(
+        summary.coordinates == coordinates.NORMALISED
+        for summary in usable.values()
+    )
+    if asked and is_share:
+        raise command.UserError(
+            command.ExitCode.USAGE,
+            f"{asked[0]}: a box's {asked[0].field} is in pixels, and this data"
+            " set's boxes are normalised (0 to 1). Leave the filter out, or"
+            " convert the annotations to pixels.",
+        )
 
 
 def _own_splits(usable: Mapping[str, prepare.Summary]) -> dict[str, str]:
@@ -198,6 +260,12 @@ def _own_splits(usable: Mapping[str, prepare.Summary]) -> dict[str, str]:
         for image, summary in usable.items()
         if summary.entry.split is not None
     }
+
+
+def _read_again(
+    options: Options, found: entries.Found, filters: selection.Filters
+) -> Iterator[prepare.Summary | prepare.Rejected]:
+    return pairing.summaries(found, filters, options.num_workers)
 
 
 def _drive(summary: prepare.Summary) -> str:

@@ -11,15 +11,15 @@ import hashlib
 import os
 from collections.abc import Sequence
 
-import numpy as np
-
 from tfrecord_tools import (
     annotation,
     annotation_formats,
+    clipping,
     coordinates,
     entries,
     images,
     label_map,
+    selection,
 )
 
 # Normalised boxes are written with six digits or so; less than this beyond the
@@ -39,11 +39,14 @@ class Summary:
       checksum: of its content.
       variant: as in Annotation, like image_name, is_image_path and drive.
       num_objects: all of its objects.
-      class_counts: the usable ones of each annotated class.
+      class_counts: objects per annotated class that the filters keep.
       signs: what its boxes show of the data set's coordinates.
-      coordinates: the data set's, once they are decided.
       num_crowds: crowd regions among the usable ones.
       num_difficult: difficult ones among them.
+      coordinates: the data set's, once they are decided.
+      fields: those of the image that the plan needs.
+      num_read: objects that the object filters met.
+      seen: what the object filters met, see selection.Filters.seen.
     """
 
     entry: entries.Entry
@@ -58,6 +61,9 @@ class Summary:
     num_crowds: int
     num_difficult: int
     coordinates: str = coordinates.PIXELS
+    fields: dict[str, str] = dataclasses.field(default_factory=dict)
+    num_read: int = 0
+    seen: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def file(self) -> str:
@@ -103,6 +109,7 @@ class Settings:
     image_format: str
     jpeg_quality: int
     max_pixels: int
+    filters: selection.Filters = selection.NONE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,12 +151,22 @@ def _checksum(content: bytes) -> bytes:
 
 
 def summarize(
-    reading: entries.Reading, entry: entries.Entry
+    reading: entries.Reading,
+    entry: entries.Entry,
+    filters: selection.Filters = selection.NONE,
 ) -> Summary | Rejected:
-    """Returns the summary of an annotation, or its fault."""
+    """Returns the summary of an annotation, or its fault.
+
+    Args:
+      reading: how it is read.
+      entry: where it is.
+      filters: which objects count, and which fields are kept.
+    """
     try:
         content = entries.read(reading.folder, entry)
-        parsed = annotation_formats.parse(reading, entry, content)
+        parsed = annotation_formats.parse(
+            reading, entry, content, filters.keep_fake
+        )
     except annotation.AnnotationFault as fault:
         return Rejected(
             file=entry.file, reason=fault.reason, detail=fault.detail
@@ -157,7 +174,9 @@ def summarize(
     drive = parsed.drive
     if drive is None and entry.image is not None:
         drive = os.path.dirname(entry.image) or os.curdir
-    counts = collections.Counter(o.class_name for o in parsed.objects)
+    counts = collections.Counter(
+        o.class_name for o in parsed.objects if filters.object_reason(o) is None
+    )
     return Summary(
         entry=entry,
         checksum=_checksum(content),
@@ -170,14 +189,19 @@ def summarize(
         signs=coordinates.signs(parsed.objects),
         num_crowds=sum(o.is_crowd for o in parsed.objects),
         num_difficult=sum(o.is_difficult for o in parsed.objects),
+        fields=filters.image_fields(parsed.fields),
+        num_read=len(parsed.objects),
+        seen=filters.seen(parsed.objects),
     )
 
 
 def summarize_all(
-    reading: entries.Reading, batch: Sequence[entries.Entry]
+    reading: entries.Reading,
+    batch: Sequence[entries.Entry],
+    filters: selection.Filters = selection.NONE,
 ) -> list[Summary | Rejected]:
     """Returns the summary of each entry of a batch."""
-    return [summarize(reading, entry) for entry in batch]
+    return [summarize(reading, entry, filters) for entry in batch]
 
 
 def prepare(settings: Settings, task: Task) -> Prepared | Rejected:
@@ -191,7 +215,9 @@ def prepare(settings: Settings, task: Task) -> Prepared | Rejected:
                 reason="annotation_changed",
                 detail="the file was written while it was being converted",
             )
-        parsed = annotation_formats.parse(task.reading, task.entry, content)
+        parsed = annotation_formats.parse(
+            task.reading, task.entry, content, settings.filters.keep_fake
+        )
         photo = images.read(task.image_path, settings.max_pixels)
         size = (photo.image.height, photo.image.width)
         _check_size(parsed, size)
@@ -236,11 +262,15 @@ def _fit(
         if label is None:
             filtered[f"class:{item.class_name[: annotation.MAX_QUOTED]}"] += 1
             continue
-        fault = _box_fault(item, photo.image.height, photo.image.width)
+        fault = clipping.fault(item, photo.image.height, photo.image.width)
         if fault is not None:
             rejected.append(fault)
             continue
-        box = _clip(item.box, photo.image.height, photo.image.width)
+        reason = settings.filters.object_reason(item)
+        if reason is not None:
+            filtered[reason] += 1
+            continue
+        box = clipping.clip(item.box, photo.image.height, photo.image.width)
         cut = max(abs(a - b) for a, b in zip(box, item.box, strict=True))
         num_clipped += cut > _ROUNDING_PIXELS
         kept.append((item, label))
@@ -271,37 +301,4 @@ def _fit(
         filtered=dict(filtered),
         rejected=tuple(rejected),
         num_clipped=num_clipped,
-    )
-
-
-def _clip(box: images.Box, height: int, width: int) -> images.Box:
-    y0, x0, y1, x1 = box
-    return (
-        max(y0, 0.0),
-        max(x0, 0.0),
-        min(y1, float(height)),
-        min(x1, float(width)),
-    )
-
-
-def _box_fault(
-    item: annotation.Object, height: int, width: int
-) -> annotation.RejectedObject | None:
-    y0, x0, y1, x1 = item.box
-    c0, d0, c1, d1 = _clip(item.box, height, width)
-    if y0 >= y1 or x0 >= x1:
-        reason = "zero_area"
-    elif c0 >= c1 or d0 >= d1:
-        reason = "outside_image"
-    elif np.float32(c0 / height) == np.float32(c1 / height) or (
-        np.float32(d0 / width) == np.float32(d1 / width)
-    ):
-        reason = "zero_area"  # in the numbers that a record can hold
-    else:
-        return None
-    return annotation.RejectedObject(
-        annotation_id=item.annotation_id,
-        reason=reason,
-        detail=f"x {x0:g} to {x1:g}, y {y0:g} to {y1:g} in an image of"
-        f" {width}x{height}",
     )

@@ -19,7 +19,12 @@ _ROOT_TAG = "annotation"
 _MOST_DEPTH = 16  # VOC has 4 levels
 _CORNERS = ("ymin", "xmin", "ymax", "xmax")
 # VOC's lists of all classes; others, as car_train.txt, are of one class.
-_LISTS = {"train.txt": "train", "val.txt": "val", "trainval.txt": "trainval"}
+_LISTS = {
+    "train.txt": "train",
+    "val.txt": "val",
+    "test.txt": "test",
+    "trainval.txt": "trainval",
+}
 
 
 class _Builder(ET.TreeBuilder):
@@ -194,8 +199,8 @@ def _parse_box(box: ET.Element) -> tuple[float, float, float, float]:
 def find(folder: str, paths: Iterable[str], images: list[str]) -> entries.Found:
     """Returns the XML files below a folder, and the splits of VOC's lists.
 
-    ImageSets/Main/train.txt and val.txt, or trainval.txt where there is no
-    train.txt, name what lies in Annotations beside ImageSets.
+    ImageSets/Main/train.txt, val.txt and test.txt, and trainval.txt where there
+    is no train.txt, name what lies in Annotations beside ImageSets.
 
     Args:
       folder: the input folder.

@@ -27,6 +27,7 @@ def settings(options: planning.Options) -> prepare.Settings:
         image_format=options.image_format,
         jpeg_quality=options.jpeg_quality,
         max_pixels=options.max_pixels,
+        filters=options.selection.filters,
     )
 
 

@@ -27,7 +27,7 @@ SUFFIXES = (".yaml", ".yml")
 _LABEL_SUFFIX = ".txt"
 _CLASS_LIST = "classes.txt"  # labelling tools write it beside the labels
 _FOLDERS = ("images", "labels")
-_SPLITS = ("train", "val")
+_SPLITS = ("train", "val", "test")
 _NAMES = re.compile(rb"""(?:^|[\s{,])["']?names["']?\s*:""")
 
 

@@ -28,6 +28,7 @@ from tfrecord_tools import (
     planning,
     prepare,
     schema,
+    selection,
     split,
 )
 
@@ -121,7 +122,13 @@ def check_reading(place: Place) -> tuple[int, int]:
             found = planning.find(options, str(place.output / "aside"))
             options = planning.with_found(options, found)
             usable = pairing.pair(
-                found, str(place.input), "auto", 1, images, objects
+                found,
+                str(place.input),
+                "auto",
+                selection.NONE,
+                1,
+                images,
+                objects,
             )
         except command.UserError as error:
             _check_text(str(error))

@@ -137,7 +137,10 @@ def test_text_without_an_image_and_with_two(
         ("names: &a [car]\nother: *a\n", "aliases (*name) are not read"),
         ("names: [car\n", "data.yaml: not_yaml: "),
         ("names: [car]\ntrain: images/none\n", "where no image lies"),
-        ("names: [car]\ntrain: images\nval: images\n", "into both train and"),
+        (
+            "names: [car]\ntrain: images\nval: images\n",
+            "images into two splits",
+        ),
     ],
 )
 def test_data_yaml_with_faults(
@@ -157,3 +160,13 @@ def test_no_data_yaml(
     (dataset.input / "data.yaml").unlink()
     assert dataset.convert("--format=yolo") == 65
     assert "no YAML file with 'names' at its top" in capsys.readouterr().err
+
+
+def test_filters_by_pixels_need_boxes_in_pixels(
+    dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dataset.convert("--object_filter=height:>=8") == 64
+    error = capsys.readouterr().err
+    assert "a box's height is in pixels" in error
+    assert dataset.final_names() == []
+    assert dataset.convert("--object_filter=class:car") == 0
