@@ -242,6 +242,17 @@ def test_command_refuses_unknown_cameras_and_shares_of_nothing(
     assert dataset.convert("--max_images=0") == 64
 
 
+def test_what_is_selected_is_divided(tmp_path: pathlib.Path) -> None:
+    dataset = made_dataset.Dataset(tmp_path)
+    for index in range(20):
+        dataset.add(f"i{index}")  # each is its own drive
+    for seed in range(3):
+        flags = ["--max_images=10", "--val_fraction=0.2", f"--seed={seed}"]
+        assert dataset.convert(*flags, "--overwrite") == 0
+        splits = dataset.manifest().splits
+        assert [part.images for part in splits.values()] == [8, 2]
+
+
 def test_lists_decide_before_the_number(
     dataset: made_dataset.Dataset, tmp_path: pathlib.Path
 ) -> None:

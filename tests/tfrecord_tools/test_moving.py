@@ -71,14 +71,24 @@ def test_after_moving_no_pair_is_left_and_groups_are_whole(
         assert moved.get(group) == expected
 
 
-def test_groups_go_where_most_of_their_images_are() -> None:
+@pytest.mark.parametrize(
+    ("num_c", "val", "moved"),
+    [
+        # b looks like a, and c like b, which was on its side before.
+        (1, ["d"], [("b", 2, "train"), ("c", 1, "train")]),
+        # c is so large that all follow it, a too: b does not come back alone.
+        (6, ["a", "b", "c", "d"], [("a", 3, "val")]),
+    ],
+)
+def test_groups_go_where_most_of_their_images_are(
+    num_c: int, val: list[str], moved: list[tuple[str, int, str]]
+) -> None:
     looks = np.random.default_rng(0).integers(0, 256, (4, 16), np.uint8)
-    # b looks like a; c like b, which was on its side before.
     layout = [
         ("a", "train", 0, 3),
         ("b", "val", 0, 1),
         ("b", "val", 1, 1),
-        ("c", "val", 1, 1),
+        ("c", "val", 1, num_c),
         ("d", "val", 2, 1),
         ("e", "train", 3, 1),
     ]
@@ -94,11 +104,8 @@ def test_groups_go_where_most_of_their_images_are() -> None:
     }
     start = split.Assignment(splits=splits, rule={})
     after, moves = moving.settle(start, groups, hashes, 3)
-    assert after.splits["val"] == ("d20",)
-    assert [(m.group, m.num_images, m.target) for m in moves] == [
-        ("b", 2, "train"),
-        ("c", 1, "train"),
-    ]
+    assert sorted({groups[p] for p in after.splits["val"]}) == val
+    assert [(m.group, m.num_images, m.target) for m in moves] == moved
 
 
 @pytest.fixture
