@@ -53,11 +53,13 @@ def run(
     """
     if not planned:
         return
-    # In files: a runner's description of a job may not hold them all.
     options = _options(beam_args)
     for part in planned:
+        # In files: a runner's description of a job may not hold them all.
         text = json.dumps(_plain(part))
         storage.write_bytes(_path(folder, part.name, _PLAN), text.encode())
+        # Of a run that was killed before it was told.
+        storage.remove(_path(folder, part.name, _ERROR))
     make = _Make(settings, tuple(classes), tuple(wanted), folder)
     try:
         with beam.Pipeline(options=options) as pipeline:

@@ -92,12 +92,11 @@ def fingerprint(groups: Sequence[tuple[str, Sequence[str]]]) -> str:
     """
     digest = hashlib.sha256()
     for folder, paths in groups:
-        for path in paths:
-            try:
-                size, time_ns = storage.status(storage.join(folder, path))
-                entry = f"{path}\0{size}\0{time_ns}\n"
-            except OSError:
-                entry = f"{path}\0unreadable\n"
+        full = [storage.join(folder, path) for path in paths]
+        for path, status in zip(paths, storage.statuses(full), strict=True):
+            entry = f"{path}\0unreadable\n"
+            if status is not None:
+                entry = f"{path}\0{status[0]}\0{status[1]}\n"
             digest.update(entry.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 

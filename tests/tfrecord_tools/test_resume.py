@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
+import PIL
 import pytest
 
 from tests.tfrecord_tools import made_dataset
@@ -261,3 +262,15 @@ def test_stopped_while_replacing_another_data_set(
         assert _files(dataset) == {**expected, "notes.txt": b"mine"}, number
         os.unlink(dataset.output / "notes.txt")
     assert number > 20
+
+
+def test_another_version_of_pillow_discards_what_is_finished(
+    dataset: made_dataset.Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(PIL, "__version__", "1.0")
+        assert _stop_at(dataset, patch, part_writer.Writer, "finish", 2)
+    assert dataset.convert(*FLAGS) == 0
+    assert "another version of this program" in capsys.readouterr().out

@@ -44,6 +44,9 @@ def test_files_and_folders(folder: str) -> None:
     storage.write_bytes(file, b"other")
     assert storage.read_bytes(file) == b"other"
     assert storage.status(file)[0] == 5
+    missing = storage.join(below, "missing")
+    found = list(storage.statuses([file, missing]))
+    assert found == [storage.status(file), None]
     # The digest of "other", as sha256sum gives it.
     assert storage.sha256(file).startswith("d9298a10d1b07358")
     assert storage.is_file(file)
