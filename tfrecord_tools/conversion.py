@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import pathlib
+import collections
+import contextlib
+import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from tfrecord_tools import (
     accounts,
+    assembly,
     command,
+    data_set,
+    entries,
     files,
+    images,
     output,
     planning,
     report,
     schema,
+    storage,
 )
+
+_MOST_SIZES = 20  # of images before resizing, in the manifest
 
 
 def convert(options: planning.Options) -> None:
@@ -25,89 +35,142 @@ def convert(options: planning.Options) -> None:
         final name.
     """
     started_s = time.monotonic()
-    with output.locked(options.output_dir):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(output.locked(options.output_dir))
+        aside = stack.enter_context(output.aside(options.output_dir))
         # Look first: all of this needs no image to be decoded.
-        found = planning.find(options)
+        found = planning.find(options, aside)
+        options = planning.with_found(options, found)
         arguments = _arguments(options, found)
-        if output.is_done(options.output_dir, arguments, options.overwrite):
+        if output.is_done(
+            options.output_dir, arguments, options.formats, options.overwrite
+        ):
             print(
                 f"{options.output_dir} already holds this data set: same"
                 " arguments, same input files. Nothing to do."
             )
             return
-        images, objects = accounts.Account(), accounts.Account()
-        plan = planning.make_plan(options, found, images, objects)
+        image_account, objects = accounts.Account(), accounts.Account()
+        plan = planning.make_plan(options, found, image_account, objects)
 
         # Write beside, check, then give all files their names at once.
         with output.partial(options.output_dir) as folder:
-            manifest = _write(options, plan, folder, arguments, images, objects)
-            output.commit(options.output_dir, folder, manifest)
+            # TensorFlow takes seconds to load: what is refused above is so at
+            # once.
+            from tfrecord_tools import writing
+
+            written = writing.write(options, plan, folder, arguments)
+            image_account.add(written.images)
+            objects.add(written.objects)
+            _check(options, written.splits, image_account, objects)
+            manifest = _manifest(
+                options, found, plan, arguments, written, image_account, objects
+            )
+            data_set.commit(options.output_dir, folder, manifest, written.names)
     print(report.text(manifest))
     print(
-        f"\n{options.output_dir / schema.MANIFEST_NAME} written,"
-        f" {images.written} images in {time.monotonic() - started_s:.1f} s."
+        f"\n{storage.join(options.output_dir, schema.MANIFEST_NAME)} written,"
+        f" {image_account.written} images in"
+        f" {time.monotonic() - started_s:.1f} s."
     )
 
 
-def _write(
+def _manifest(
     options: planning.Options,
+    found: entries.Found,
     plan: planning.Plan,
-    folder: pathlib.Path,
     arguments: dict[str, Any],
-    images: accounts.Account,
+    written: assembly.Written,
+    image_account: accounts.Account,
     objects: accounts.Account,
 ) -> schema.Manifest:
-    # TensorFlow takes seconds to load: what is refused above is so at once.
-    from tfrecord_tools import writing
+    return schema.Manifest(
+        classes=options.labels.classes,
+        image_size=options.image_size,
+        splits=written.splits,
+        accounts={
+            "images": image_account.as_dict(),
+            "objects": {
+                **objects.as_dict(),
+                "clipped": written.num_clipped,
+            },
+        },
+        rejects={
+            "images": image_account.examples,
+            "objects": objects.examples,
+        },
+        filters=options.selection.filters.as_dict(),
+        mapping=dict(options.labels.mapping),
+        split_rule=plan.rule,
+        selection=plan.selection,
+        arguments=arguments,
+        formats=options.formats,
+        resize=_resize(options, written.source_sizes),
+        checksums=written.checksums,
+        source=found.facts,
+    )
 
-    with output.disk_errors(options.output_dir):
-        splits, num_clipped = writing.write(
-            options, plan, folder, images, objects
-        )
-    planning.check_rejects(images, options.max_rejects)
-    images.check("images")
+
+def _check(
+    options: planning.Options,
+    splits: Mapping[str, schema.Split],
+    image_account: accounts.Account,
+    objects: accounts.Account,
+) -> None:
+    planning.check_rejects(image_account, options.max_rejects)
+    image_account.check("images")
     objects.check("objects")
     for name, part in splits.items():
         if not part.images:
             raise command.UserError(
                 command.ExitCode.DATA,
                 f"Split {name!r} has no image left: all were rejected"
-                f" ({dict(images.rejected)}). No data set was written.",
+                f" ({dict(image_account.rejected)}). No data set was written.",
             )
-    return schema.Manifest(
-        classes=options.labels.classes,
-        image_size=options.image_size,
-        splits=splits,
-        accounts={
-            "images": images.as_dict(),
-            "objects": {**objects.as_dict(), "clipped": num_clipped},
-        },
-        rejects={"images": images.examples, "objects": objects.examples},
-        filters={"type": "bbox", "isfake": "0"},
-        mapping=dict(options.labels.mapping),
-        split_rule=plan.rule,
-        arguments=arguments,
-    )
+
+
+def _resize(
+    options: planning.Options, source_sizes: Mapping[str, int]
+) -> dict[str, Any] | None:
+    """Returns how images were brought to their size, for the manifest."""
+    if options.image_size is None:
+        return None
+    if options.resize == images.STRETCH:
+        return {"mode": options.resize}
+    content = {}
+    for size, _ in collections.Counter(source_sizes).most_common(_MOST_SIZES):
+        width, height = map(int, size.split("x"))
+        now = images.content_size(
+            height, width, options.image_size, options.resize
+        )
+        content[size] = f"{now[1]}x{now[0]}"
+    return {
+        "mode": options.resize,
+        "position": "top left",
+        "fill": list(images.FILL),
+        "content": content,
+    }
 
 
 def _arguments(
-    options: planning.Options, found: planning.Found
+    options: planning.Options, found: entries.Found
 ) -> dict[str, Any]:
     """Returns all that decides what is written, for the manifest."""
     choice = options.choice
-    lists = [p for p in (choice.train_list, choice.val_list) if p is not None]
     size = options.image_size
     return {
-        "input_dir": str(options.input_dir.resolve()),
-        "image_dir": str(options.image_dir.resolve()),
+        "input_dir": storage.absolute(options.input_dir),
+        "image_dir": storage.absolute(options.image_dir),
+        "format": options.format,
+        "coordinates": options.coordinates,
         "classes": list(options.labels.classes),
         "mapping": dict(options.labels.mapping),
         "image_size": None if size is None else f"{size[1]}x{size[0]}",
-        "train_list": choice.train_list,
-        "val_list": choice.val_list,
-        "val_fraction": choice.val_fraction,
-        "eval_on_train": choice.eval_on_train,
-        "seed": choice.seed,
+        "resize": options.resize,
+        "image_format": options.image_format,
+        "formats": list(options.formats),
+        **dataclasses.asdict(choice),
+        **options.selection.arguments(),
         "num_shards": options.num_shards,
         "max_rejects": options.max_rejects,
         "allow_empty_classes": options.allow_empty_classes,
@@ -115,9 +178,9 @@ def _arguments(
         "max_pixels": options.max_pixels,
         "input_fingerprint": files.fingerprint(
             [
-                (str(options.input_dir), found.annotations),
-                (str(options.image_dir), found.images),
-                ("", lists),
+                (options.input_dir, found.annotations),
+                (options.image_dir, found.images),
+                ("", list(choice.lists.values())),
             ]
         ),
     }

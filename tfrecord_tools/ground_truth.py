@@ -12,6 +12,11 @@ from typing import Any
 
 from tfrecord_tools import images, prepare
 
+# pycocotools ignores an object whose area is in none of its ranges, and matches
+# it by the IoU as any other. It reads no key "ignore", and a crowd, the other
+# thing it ignores, also swallows every detection that lies within its box.
+_IGNORED_AREA = -1.0
+
 
 class Writer:
     """Writes one COCO JSON file, one image after the other.
@@ -63,6 +68,7 @@ class Writer:
         self,
         image_id: int,
         file_name: str,
+        original: str | None,
         image: images.Encoded,
         objects: Sequence[prepare.StoredObject],
     ) -> None:
@@ -71,6 +77,7 @@ class Writer:
         Args:
           image_id: the record's source_id.
           file_name: the image's path below its folder.
+          original: its path in the input, where that is another one.
           image: the image as stored.
           objects: its objects, in pixels of the image as stored.
         """
@@ -80,6 +87,8 @@ class Writer:
             "height": image.height,
             "width": image.width,
         }
+        if original is not None:
+            entry["original"] = original
         comma = ",\n" if self._num_images else "\n"
         self._file.write(comma + json.dumps(entry))
         self._num_images += 1
@@ -93,7 +102,9 @@ class Writer:
                 "image_id": image_id,
                 "category_id": item.label,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "area": item.area,
-                "iscrowd": 0,
+                "area": _IGNORED_AREA if item.is_difficult else item.area,
+                "iscrowd": int(item.is_crowd),
             }
+            if item.is_difficult:
+                entry["difficult"] = 1
             self._objects.write(comma + json.dumps(entry))

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
-import itertools
 import os
-import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from tfrecord_tools import (
     accounts,
-    annotation,
+    annotation_formats,
+    choosing,
     command,
-    files,
+    coordinates,
+    data_set,
+    dividing,
+    entries,
     label_map,
-    pool,
+    pairing,
     prepare,
-    progress,
+    selection,
     split,
+    storage,
+    unseen,
 )
 
-_BATCH = 64  # files per message to a worker
 _TOP_REASONS = 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the flags ask for; image_size is (height, width) or None."""
+    """What the flags ask for; image_size is (height, width) or None.
 
-    input_dir: pathlib.Path
-    image_dir: pathlib.Path
-    output_dir: pathlib.Path
-    labels: label_map.LabelMap
+    Folders are paths as storage.py takes them. `formats` are names of
+    formats.FORMATS, `resize` and `image_format` modes of images.py, `engine` is
+    "local" or "beam". `labels` and `reading` follow from what with_found is
+    told.
+    """
+
+    input_dir: str
+    image_dir: str
+    output_dir: str
+    format: str
+    coordinates: str
+    classes: tuple[str, ...] | None
+    class_map: tuple[str, ...]
     image_size: tuple[int, int] | None
     choice: split.Choice
     num_shards: int | None
@@ -43,14 +55,14 @@ class Options:
     overwrite: bool
     jpeg_quality: int
     max_pixels: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Found:
-    """The files of a data set, relative to input_dir and to image_dir."""
-
-    annotations: list[str]
-    images: list[str]
+    resize: str
+    image_format: str
+    formats: tuple[str, ...]
+    engine: str
+    beam_args: tuple[str, ...]
+    selection: choosing.Selection = choosing.Selection()
+    labels: label_map.LabelMap = label_map.LabelMap(classes=(), mapping={})
+    reading: entries.Reading = entries.Reading(format="", folder="")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,36 +76,79 @@ class Item:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The items of each split by name, and the split's rule."""
+    """The items of each split by name, the split's rule, and the choice."""
 
     splits: dict[str, list[Item]]
-    rule: dict[str, object]
+    rule: dict[str, Any]
+    selection: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def find(options: Options) -> Found:
-    """Returns the data set's files.
+def find(options: Options, aside: str) -> entries.Found:
+    """Returns the data set's annotations and images.
+
+    Args:
+      options: what the flags ask for.
+      aside: a folder for what is set aside while reading; need not exist.
 
     Raises:
-      command.UserError: there is no annotation file.
+      command.UserError: there is no annotation, the format is not clear, or the
+        disk refuses.
     """
-    annotations, images = files.find(
-        str(options.input_dir), str(options.output_dir)
-    )
-    if options.image_dir != options.input_dir:
-        _, images = files.find(str(options.image_dir), str(options.output_dir))
-    if not annotations:
-        raise command.UserError(
-            command.ExitCode.DATA,
-            f"--input_dir={options.input_dir} holds no annotation file"
-            " (*.json), nor do its folders. Expected AIMMO's JSON files, one"
-            " per image.",
+    with data_set.disk_errors(options.output_dir):
+        return annotation_formats.find(
+            options.format,
+            options.input_dir,
+            options.image_dir,
+            options.output_dir,
+            aside,
         )
-    return Found(annotations=annotations, images=images)
+
+
+def with_found(options: Options, found: entries.Found) -> Options:
+    """Returns the options with what follows from the data set: the classes.
+
+    Without --classes they are the format's, else all names of the data set,
+    and then none of them needs to have objects.
+
+    Raises:
+      command.UserError: the flags ask for classes that cannot be.
+    """
+    which = found.reading.format
+    classes = options.classes or annotation_formats.CLASSES.get(which)
+    is_own = classes is None
+    if classes is None:
+        names = found.class_names or pairing.annotated_names(
+            found, options.num_workers
+        )
+        classes = label_map.data_set_classes(names, options.class_map)
+        if not classes:
+            raise command.UserError(
+                command.ExitCode.DATA,
+                f"--input_dir={options.input_dir} names no class and has no"
+                " object. Check the annotation files, or give --classes.",
+            )
+        print(
+            f"classes: {', '.join(classes)} (all of the data set,"
+            f" {annotation_formats.ORDERS[which]})",
+            flush=True,
+        )
+    return dataclasses.replace(
+        options,
+        format=which,
+        classes=classes,
+        labels=label_map.make_label_map(
+            classes,
+            options.class_map,
+            annotation_formats.MAPPINGS.get(which, {}),
+        ),
+        allow_empty_classes=options.allow_empty_classes or is_own,
+        reading=found.reading,
+    )
 
 
 def make_plan(
     options: Options,
-    found: Found,
+    found: entries.Found,
     images: accounts.Account,
     objects: accounts.Account,
 ) -> Plan:
@@ -106,34 +161,111 @@ def make_plan(
       objects: the account of objects, empty.
 
     Raises:
-      command.UserError: too many faults, a class without objects, or a split
-        that is empty or contradicts itself.
+      command.UserError: too many faults, a field that no annotation has, a
+        class without objects, or a split that is empty or contradicts itself.
     """
-    usable = pair(options, found, images, objects)
+    usable = _pair(options, found, images, objects)
     check_rejects(images, options.max_rejects)
+    table = choosing.Table(usable, options.labels)
+    unseen.check_filters(
+        table,
+        usable.values(),
+        options.selection.filters,
+        functools.partial(_read_again, options, found),
+    )
+    unseen.check_cameras(table, options.selection.camera_shares)
     drives = {image: _drive(summary) for image, summary in usable.items()}
-    assignment = split.assign(options.choice, drives)
-    chosen = {i for members in assignment.splits.values() for i in members}
-    for image, summary in usable.items():
-        if image not in chosen:
-            images.filtered["not_in_split"] += 1
-            objects.filtered["image_filtered"] += summary.num_objects
+    chosen = choosing.choose(
+        table,
+        drives,
+        options.selection,
+        options.choice,
+        _own_splits(usable) if found.has_splits else None,
+    )
+    for image, reason in chosen.left_out.items():
+        images.filtered[reason] += 1
+        objects.filtered["image_filtered"] += usable[image].num_objects
+    members = chosen.assignment.images
     if not options.allow_empty_classes:
-        counts: collections.Counter[str] = collections.Counter()
-        for image in chosen:
-            counts.update(usable[image].class_counts)
-        label_map.check_all_found(options.labels, counts)
-    ids = {image: n for n, image in enumerate(sorted(chosen), start=1)}
+        label_map.check_all_found(options.labels, table.class_names)
+        choosing.check_classes_left(table, members)
+    assignment = dividing.finish(
+        chosen,
+        table,
+        options.choice,
+        options.selection.check,
+        dividing.Reading(
+            folder=options.image_dir,
+            max_pixels=options.max_pixels,
+            num_workers=options.num_workers,
+        ),
+    )
+    ids = {image: n for n, image in enumerate(sorted(members), start=1)}
     return Plan(
         splits={
             name: [
                 Item(image=i, source_id=ids[i], summary=usable[i])
-                for i in split.shuffled(members, options.choice.seed)
+                for i in split.shuffled(part, options.choice.seed)
             ]
-            for name, members in assignment.splits.items()
+            for name, part in assignment.splits.items()
         },
         rule=assignment.rule,
+        selection=chosen.report,
     )
+
+
+def _pair(
+    options: Options,
+    found: entries.Found,
+    images: accounts.Account,
+    objects: accounts.Account,
+) -> dict[str, prepare.Summary]:
+    """Returns each usable image's annotation."""
+    usable = pairing.pair(
+        found,
+        options.image_dir,
+        options.coordinates,
+        options.selection.filters,
+        options.num_workers,
+        images,
+        objects,
+    )
+    _check_sizes_known(usable, options.selection.filters)
+    return usable
+
+
+def _check_sizes_known(
+    usable: Mapping[str, prepare.Summary], filters: selection.Filters
+) -> None:
+    # Images are chosen before they are opened, and a share of an unknown side
+    # says nothing of pixels.
+    asked = [f for f in filters.objects if f.field in selection.SIZES]
+    is_share = any(
+        summary.coordinates == coordinates.NORMALISED
+        for summary in usable.values()
+    )
+    if asked and is_share:
+        raise command.UserError(
+            command.ExitCode.USAGE,
+            f"{asked[0]}: a box's {asked[0].field} is in pixels, and this data"
+            " set's boxes are normalised (0 to 1). Leave the filter out, or"
+            " convert the annotations to pixels.",
+        )
+
+
+def _own_splits(usable: Mapping[str, prepare.Summary]) -> dict[str, str]:
+    """Returns the split that the data set itself puts each image in."""
+    return {
+        image: summary.entry.split
+        for image, summary in usable.items()
+        if summary.entry.split is not None
+    }
+
+
+def _read_again(
+    options: Options, found: entries.Found, filters: selection.Filters
+) -> Iterator[prepare.Summary | prepare.Rejected]:
+    return pairing.summaries(found, filters, options.num_workers)
 
 
 def _drive(summary: prepare.Summary) -> str:
@@ -141,112 +273,15 @@ def _drive(summary: prepare.Summary) -> str:
     return summary.drive or os.path.dirname(summary.file)
 
 
-def _summaries(
-    options: Options, found: Found, images: accounts.Account
-) -> Iterator[prepare.Summary | prepare.Rejected]:
-    """Reads the annotation files; those that must not be read are rejected."""
-    folder = str(options.input_dir)
-    readable = []
-    for file in found.annotations:
-        reason = files.fault(folder, file)
-        if reason is None:
-            readable.append(file)
-            continue
-        yield prepare.Rejected(
-            file=file,
-            reason=f"annotation_{reason}",
-            detail="a file inside --input_dir with a plain name was expected",
-        )
-    batches = [
-        readable[i : i + _BATCH] for i in range(0, len(readable), _BATCH)
-    ]
-    results = pool.run_in_order(
-        functools.partial(prepare.summarize_all, folder),
-        batches,
-        min(options.num_workers, max(1, len(batches))),
+def task(options: Options, item: Item) -> prepare.Task:
+    """Returns what a worker needs to prepare an item."""
+    return prepare.Task(
+        reading=options.reading,
+        entry=item.summary.entry,
+        coordinates=item.summary.coordinates,
+        checksum=item.summary.checksum,
+        image_path=storage.join(options.image_dir, item.image),
     )
-    yield from progress.shown(
-        itertools.chain.from_iterable(results),
-        len(readable),
-        "Reading annotations",
-    )
-
-
-def pair(
-    options: Options,
-    found: Found,
-    images: accounts.Account,
-    objects: accounts.Account,
-) -> dict[str, prepare.Summary]:
-    """Returns each usable image's annotation; the rest goes to the accounts."""
-    named = [p for p in found.images if files.printable(p) == p]
-    for path in sorted(set(found.images) - set(named)):
-        images.num_in += 1
-        images.reject(
-            "image_file_name_not_utf8", {"file": files.printable(path)}
-        )
-    index = files.ImageIndex(named)
-    usable: dict[str, prepare.Summary] = {}
-    mentioned: set[str] = set()
-    for summary in _summaries(options, found, images):
-        images.num_in += 1
-        fault: prepare.Rejected
-        if isinstance(summary, prepare.Rejected):
-            fault = summary
-            mentioned.update(_image_of_unreadable(index, summary.file))
-        else:
-            objects.num_in += summary.num_objects
-            try:
-                image = index.find(
-                    summary.file, summary.image_name, summary.drive
-                )
-                mentioned.add(image)
-                _check_image(options, image, usable)
-                usable[image] = summary
-                continue
-            except annotation.AnnotationFault as error:
-                fault = prepare.Rejected(
-                    file=summary.file, reason=error.reason, detail=error.detail
-                )
-            objects.rejected["image_rejected"] += summary.num_objects
-        reject_image(images, fault)
-    num_unannotated = len(set(named) - mentioned)
-    images.num_in += num_unannotated
-    if num_unannotated:
-        images.filtered["no_annotation"] += num_unannotated
-    return usable
-
-
-def reject_image(images: accounts.Account, fault: prepare.Rejected) -> None:
-    """Counts an image with a fault."""
-    images.reject(
-        fault.reason,
-        {"file": files.printable(fault.file), "detail": fault.detail},
-    )
-
-
-def _image_of_unreadable(index: files.ImageIndex, file: str) -> list[str]:
-    """Returns the image of a broken annotation file, as far as names tell."""
-    try:
-        return [index.find(files.printable(file), None, None)]
-    except annotation.AnnotationFault:
-        return []
-
-
-def _check_image(
-    options: Options, image: str, usable: dict[str, prepare.Summary]
-) -> None:
-    reason = files.fault(str(options.image_dir), image)
-    if reason is not None:
-        raise annotation.AnnotationFault(
-            f"image_{reason}",
-            f"{image} is a link that leads out of the folder, or no file",
-        )
-    if image in usable:
-        raise annotation.AnnotationFault(
-            "duplicate_annotation",
-            f"{usable[image].file} is an annotation of {image} already",
-        )
 
 
 def check_rejects(images: accounts.Account, max_rejects: float) -> None:

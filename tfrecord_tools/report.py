@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from typing import Any
 
-from tfrecord_tools import schema
+from tfrecord_tools import schema, selection_text
 
 
 def text(manifest: schema.Manifest) -> str:
@@ -31,6 +31,7 @@ def text(manifest: schema.Manifest) -> str:
             f"warning: {missing['count']} entries of --{name}_list name no"
             f" usable image, such as {missing['examples'][0]}"
         )
+    lines += selection_text.lines(manifest)
     for name, part in manifest.splits.items():
         for class_name, number in part.objects.items():
             if number == 0:

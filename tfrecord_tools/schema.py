@@ -50,7 +50,7 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Split:
-    """One part of the data set: train or val."""
+    """One part of the data set: train, val or test."""
 
     images: int
     objects: dict[str, int]  # per class name, every class of the data set
@@ -66,7 +66,14 @@ class Manifest:
     "filtered" (by reason: left out on purpose) and "rejected" (by reason:
     faults); in = written + filtered + rejected. `rejects` gives up to 20
     examples for each reason. `image_size` is (height, width), or None where
-    images keep their own.
+    images keep their own. `source` says what the annotations are: their
+    "format", files per variant, the boxes' "coordinates" and why. `resize` says
+    how images were brought to their size: "mode", and for "letterbox" the
+    "position" and "fill", and in "content" the size that images of each size
+    have within it (the most frequent ones). `formats` says what was written,
+    `checksums` has the SHA-256 of what is no shard; for a folder, one over
+    those of its files. `selection` says what was there before and after filters
+    and --max_images.
     """
 
     classes: tuple[str, ...]
@@ -78,7 +85,12 @@ class Manifest:
     mapping: dict[str, str]
     split_rule: dict[str, Any]
     arguments: dict[str, Any]
+    source: dict[str, Any] = dataclasses.field(default_factory=dict)
+    selection: dict[str, Any] = dataclasses.field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+    formats: tuple[str, ...] = ("tfrecord",)
+    resize: dict[str, Any] | None = None
+    checksums: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -127,6 +139,7 @@ def parse_manifest(text: str, source: str) -> Manifest:
                 **values,
                 "classes": tuple(values["classes"]),
                 "image_size": None if size is None else (size[0], size[1]),
+                "formats": tuple(values.get("formats", ("tfrecord",))),
                 "splits": splits,
             }
         )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import operator
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -61,3 +62,20 @@ def test_account_keeps_20_examples() -> None:
     assert [e["file"] for e in account.examples["why"]] == [
         str(index) for index in range(20)
     ]
+
+
+def test_threads_give_results_in_order_and_read_no_further() -> None:
+    double = functools.partial(operator.mul, 2)
+    for num_threads in (1, 3):
+        taken: list[int] = []
+
+        def values(taken: list[int] = taken) -> Iterator[int]:
+            for value in range(100):
+                taken.append(value)
+                yield value
+
+        results = pool.run_in_threads(double, values(), num_threads)
+        assert [next(results) for _ in range(10)] == list(range(0, 20, 2))
+        # Two waiting for each thread, beside those that were asked for.
+        assert len(taken) <= 10 + 2 * num_threads
+        assert list(results) == list(range(20, 200, 2))
