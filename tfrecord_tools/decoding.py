@@ -1,8 +1,9 @@
 """Checks that TensorFlow decodes what is stored.
 
-Pillow forgives more: of JPEGs and PNGs with a few damaged bytes that it
-accepts, TensorFlow refuses 1 in 57 (29 of 1,667; measured with runs of zeros,
-ones and random bytes, cut out and put in), and each would stop a training.
+Pillow forgives more: of damaged JPEGs and PNGs that it accepts, TensorFlow
+refuses some, and each would stop a training. Measured: 29 of 1,667 with runs of
+bytes set to zeros, ones or random values, removed or inserted; none of 2,230
+JPEGs with one to five bytes changed.
 """
 
 from __future__ import annotations
