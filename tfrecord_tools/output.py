@@ -191,7 +191,7 @@ def commit(
         written.write_text(manifest.to_json())
         names = _names(manifest)
         for path in [written, *(partial / name for name in names)]:
-            _flush(path)
+            flush(path)
         # From here on the names in it are known to be ours.
         os.replace(written, partial / schema.MANIFEST_NAME)
         # The old manifest goes first: without it nothing is a data set.
@@ -200,10 +200,11 @@ def commit(
             (folder / name).unlink()
         for name in [*names, schema.MANIFEST_NAME]:
             os.replace(partial / name, folder / name)
-        _flush(folder)
+        flush(folder)
 
 
-def _flush(path: pathlib.Path) -> None:
+def flush(path: pathlib.Path) -> None:
+    """Waits until a file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,6 @@
 """The keys of a record and the fields of a data set's manifest.
 
-Standard library only: the detector imports this module and nothing else of
+Standard library only: the detector imports this module and few others of
 tfrecord_tools.
 """
 
