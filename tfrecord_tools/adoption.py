@@ -61,9 +61,13 @@ class Adoption:
                     label=label,
                     box=(box[0], box[1], box[2], box[3]),
                     is_truncated=False,
+                    is_crowd=is_crowd,
                 )
-                for label, box in zip(
-                    checked.labels.tolist(), checked.boxes.tolist(), strict=True
+                for label, box, is_crowd in zip(
+                    checked.labels.tolist(),
+                    checked.boxes.tolist(),
+                    checked.is_crowd.tolist(),
+                    strict=True,
                 )
             ],
         )

@@ -83,16 +83,14 @@ class CocoFile:
         self.faults: list[str] = []
         self.num_faults = 0
         found = _Columns(*(array.array(code) for code in "qqQqqdb"))
-        keys = set()
         try:
             with open(path, encoding="utf-8") as file:
                 for key, item in json_stream.items(file):
-                    keys.add(key)
                     self._add(key, item, found)
         except RecursionError as error:
             raise ValueError("its lists are nested too deeply") from error
-        if not {"images", "categories"} <= keys:
-            raise ValueError("it has no images or no categories")
+        if not found.image_ids:
+            raise ValueError("it has no images")
         self._sort(found)
 
     def _fault(self, sentence: str) -> None:

@@ -94,6 +94,6 @@ class Writer:
                 "category_id": item.label,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": item.area,
-                "iscrowd": 0,
+                "iscrowd": int(item.is_crowd),
             }
             self._objects.write(comma + json.dumps(entry))

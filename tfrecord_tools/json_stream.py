@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 _CHUNK = 1 << 20
+_AFTER = tuple(" \t\r\n,:]}")  # what may follow a value
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -64,8 +65,9 @@ class _Reader:
                 if self._is_end:
                     raise
             else:
-                # A number at the window's end may go on beyond it.
-                if end < len(self._text) or self._is_end:
+                # A number may go on beyond the window's end: 1 of 1.5, cut
+                # before or behind the point.
+                if self._text[end : end + 1] in _AFTER or self._is_end:
                     self._at = end
                     return value
             self._more()

@@ -68,6 +68,8 @@ class StoredObject:
     label: int
     box: images.Box
     is_truncated: bool
+    is_crowd: bool = False
+    is_difficult: bool = False
 
     @property
     def area(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -71,6 +72,11 @@ def _is_whole(file: shard_files.ShardFile) -> bool:
     return file.num_records is not None
 
 
+def _plain(text: str) -> str:
+    """Returns TensorFlow's message without the operation's names."""
+    return re.sub(r"^\{\{.*?\}\} | \[Op:.*", "", text.splitlines()[0])
+
+
 def _read(
     files: list[shard_files.ShardFile],
 ) -> Generator[Raw, None, int]:
@@ -88,7 +94,6 @@ def _read(
     except tf.errors.OpError as error:
         while number == files[index].num_records:
             index, number = index + 1, 0
-        damage = error.message.splitlines()[0]
-        yield Raw(files[index], number, None, damage)
+        yield Raw(files[index], number, None, _plain(error.message))
         return index
     return len(files) - 1
