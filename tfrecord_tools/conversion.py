@@ -41,6 +41,13 @@ def convert(options: planning.Options) -> None:
         # Write beside, check, then give all files their names at once.
         with output.partial(options.output_dir) as folder:
             manifest = _write(options, plan, folder, arguments, images, objects)
+            # Imported late, as writing is: it reads records.
+            from tfrecord_tools import report_page
+
+            with output.disk_errors(options.output_dir):
+                report_page.write(
+                    folder, manifest, options.image_dir, options.max_pixels
+                )
             output.commit(options.output_dir, folder, manifest)
     print(report.text(manifest))
     print(

@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 _FORMATS: Final = ("JPEG", "PNG")
 _PNG_END: Final = b"IEND\xaeB`\x82"
 # What Pillow raises on damaged files.
-_DECODE_ERRORS: Final = (
+DECODE_ERRORS: Final = (
     OSError,
     SyntaxError,
     ValueError,
@@ -64,7 +64,7 @@ def decode(content: bytes) -> Image:
             fault = "the image's end is missing"
     except PIL.UnidentifiedImageError:
         fault = "the image is neither JPEG nor PNG"
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         fault = f"the image cannot be decoded ({error})"
     return Image(
         format=image_format,

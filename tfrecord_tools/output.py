@@ -17,6 +17,7 @@ from tfrecord_tools import command, schema
 _PARTIAL = ".partial"
 _OWN_NAME = re.compile(
     r"(train|val)(-\d{5}-of-\d{5}\.tfrecord|\.json)|dataset\.json"
+    r"|report\.html"
 )
 
 
@@ -170,7 +171,8 @@ def _remove_unfinished(folder: pathlib.Path) -> None:
 
 def _names(manifest: schema.Manifest) -> list[str]:
     shards = [s.name for part in manifest.splits.values() for s in part.shards]
-    return shards + [f"{name}.json" for name in manifest.splits]
+    truths = [f"{name}.json" for name in manifest.splits]
+    return [*shards, *truths, schema.REPORT_NAME]
 
 
 def commit(

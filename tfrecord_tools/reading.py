@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 from google.protobuf import message
 
-from tfrecord_tools import record_checks, schema, shard_files
+from tfrecord_tools import record_exam, schema, shard_files
 
 _BUFFER_BYTES = 1 << 22
 
@@ -36,7 +36,7 @@ def features(content: bytes) -> dict[str, tuple[str, list[Any]]] | None:
     found: dict[str, tuple[str, list[Any]]] = {}
     for key, feature in example.features.feature.items():
         kind = feature.WhichOneof("kind")
-        if key in record_checks.KEYS and kind is not None:
+        if key in record_exam.KEYS and kind is not None:
             values = list(getattr(feature, kind).value)
             found[key] = (kind.removesuffix("_list"), values)
     return found

@@ -14,6 +14,7 @@ from tfrecord_tools import (
     findings,
     reading,
     record_checks,
+    record_exam,
     shard_files,
 )
 
@@ -84,7 +85,7 @@ class Repeats:
         file = self._files[place >> _NUMBER_BITS]
         number = place & ((1 << _NUMBER_BITS) - 1)
         name = reading.record_name(file.path, number)
-        return record_checks.where(file.name, number, name)
+        return record_exam.where(file.name, number, name)
 
     def check(
         self, split_rule: Mapping[str, Any], found: findings.Findings

@@ -13,6 +13,7 @@ from typing import Any
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "dataset.json"
+REPORT_NAME = "report.html"
 
 # The keys that the official EfficientDet's tools write and read.
 ENCODED = "image/encoded"

@@ -19,6 +19,7 @@ from tfrecord_tools import (
     progress,
     reading,
     record_checks,
+    record_exam,
     repeats,
     schema,
     shard_files,
@@ -179,8 +180,8 @@ def _tasks(
 
 def _batches(
     data: _Data, split: str, found: findings.Findings
-) -> Iterator[list[record_checks.Record]]:
-    batch: list[record_checks.Record] = []
+) -> Iterator[list[record_exam.Record]]:
+    batch: list[record_exam.Record] = []
     num_bytes = 0
     files = {
         file.path: index
@@ -199,7 +200,7 @@ def _batches(
             continue
         place = repeats.place(files[raw.file.path], raw.number)
         batch.append(
-            record_checks.Record(place, raw.file.name, raw.number, features)
+            record_exam.Record(place, raw.file.name, raw.number, features)
         )
         num_bytes += len(raw.content)
         if len(batch) == _BATCH or num_bytes > _BATCH_BYTES:

@@ -55,6 +55,7 @@ def test_other_arguments_need_overwrite(
     assert dataset.convert(*flags, "--overwrite") == 0
     assert dataset.final_names() == [
         "dataset.json",
+        "report.html",
         "train-00000-of-00001.tfrecord",
         "train.json",
     ]
@@ -182,6 +183,7 @@ def test_killed_while_renaming(
     assert dataset.convert("--num_shards=1") == 0
     assert dataset.final_names() == [
         "dataset.json",
+        "report.html",
         "train-00000-of-00001.tfrecord",
         "train.json",
     ]
@@ -200,6 +202,7 @@ def test_killed_while_overwriting(
     assert dataset.convert(*flags) == 0
     assert dataset.final_names() == [
         "dataset.json",
+        "report.html",
         "train-00000-of-00001.tfrecord",
         "train.json",
     ]
