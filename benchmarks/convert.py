@@ -1,6 +1,6 @@
 """Measures conversion against what it cannot be faster than.
 
-    python benchmarks/convert.py
+    python -m benchmarks.convert
 
 PNG to smaller JPEG is held against a bare loop that decodes, resizes and
 encodes in as many processes; JPEG that is kept against copying the files. All
@@ -26,19 +26,16 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from absl import flags
 from PIL import Image
 
+from benchmarks import made_images
 from tfrecord_tools import command
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PHOTOGRAPHS = ROOT / "examples" / "aimmo_street" / "images"
 SOURCE_SIZE = (1920, 1024)  # width, height
 STORED_SIZE = (960, 512)
 SMALL_SIZE = (320, 192)
-NUM_UNIQUE = 16
-NOISE = 3.0  # standard deviation of a camera's noise, of 255
 POLL_S = 0.1
 
 LEAST_OF_LOOP = 0.85
@@ -73,55 +70,6 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "json", None, "file that the figures are written to", flag_values=FLAGS
 )
-
-
-def _photograph(index: int, size: tuple[int, int]) -> Image.Image:
-    """Returns an example photograph at a size, with noise as cameras have."""
-    paths = sorted(PHOTOGRAPHS.glob("*.jpg"))
-    with Image.open(paths[index % len(paths)]) as image:
-        pixels = np.asarray(image.convert("RGB").resize(size), np.float32)
-    noise = np.random.default_rng(index).normal(0, NOISE, pixels.shape)
-    return Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
-
-
-def _make(
-    folder: pathlib.Path, count: int, size: tuple[int, int], suffix: str
-) -> pathlib.Path:
-    """Writes images and their annotations: a few images, copied."""
-    folder.mkdir()
-    contents = []
-    for index in range(min(count, NUM_UNIQUE)):
-        file = io.BytesIO()
-        image = _photograph(index, size)
-        if suffix == "png":
-            image.save(file, "PNG", compress_level=1)
-        else:
-            image.save(file, "JPEG", quality=90)
-        contents.append(file.getvalue())
-    names = ("car", "truck_s", "bus_l", "adult")
-    for index in range(count):
-        stem = f"{index:06d}"
-        content = contents[index % len(contents)]
-        (folder / f"{stem}.{suffix}").write_bytes(content)
-        annotation = {
-            "filename": f"{stem}.{suffix}",
-            "parent_path": f"/batch/day/drive{index // 100}/FR",
-            "size": f"{size[0]}*{size[1]}",
-            "annotations": [
-                {
-                    "id": f"{index}-{place}",
-                    "type": "bbox",
-                    "label": "vehicle",
-                    "attribute": names[place % len(names)],
-                    "points": [[x, 9], [x + 40, 9], [x + 40, 80], [x, 80]],
-                    "isfake": 0,
-                    "truncation": 0,
-                }
-                for place, x in enumerate(range(0, 240, 30))
-            ],
-        }
-        (folder / f"{stem}.json").write_text(json.dumps(annotation))
-    return folder
 
 
 def _convert(
@@ -263,9 +211,12 @@ def _speed(folder: pathlib.Path, num_images: int, rounds: int) -> list[Any]:
     """Measures speed in turn; returns the rows of the table."""
     num_workers = len(os.sched_getaffinity(0))
     counts = (num_images // 4, num_images)
-    png = [_make(folder / f"png{n}", n, SOURCE_SIZE, "png") for n in counts]
+    png = [
+        made_images.make(folder / f"png{n}", n, SOURCE_SIZE, "png")
+        for n in counts
+    ]
     jpeg = [
-        _make(folder / f"jpeg{n}", n, SOURCE_SIZE, "jpg")
+        made_images.make(folder / f"jpeg{n}", n, SOURCE_SIZE, "jpg")
         for n in (4 * counts[0], 4 * counts[1])
     ]
     resize = f"--image_size={STORED_SIZE[0]}x{STORED_SIZE[1]}"
@@ -294,7 +245,9 @@ def _speed(folder: pathlib.Path, num_images: int, rounds: int) -> list[Any]:
 def _memory(folder: pathlib.Path, num_images: int) -> list[Any]:
     peaks = []
     for count in (num_images // 10, num_images):
-        source = _make(folder / f"small{count}", count, SMALL_SIZE, "jpg")
+        source = made_images.make(
+            folder / f"small{count}", count, SMALL_SIZE, "jpg"
+        )
         peaks.append(_peak_mb(source, folder / "out"))
         print(
             f"{count} images: {peaks[-1]:.0f} MB", file=sys.stderr, flush=True

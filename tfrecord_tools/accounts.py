@@ -30,6 +30,16 @@ class Account:
         if len(examples) < MAX_EXAMPLES:
             examples.append(example)
 
+    def add(self, other: Account) -> None:
+        """Adds the counts of another account, and its examples behind these."""
+        self.num_in += other.num_in
+        self.written += other.written
+        self.filtered.update(other.filtered)
+        self.rejected.update(other.rejected)
+        for reason, examples in other.examples.items():
+            mine = self.examples.setdefault(reason, [])
+            mine += examples[: MAX_EXAMPLES - len(mine)]
+
     def check(self, what: str) -> None:
         """Raises AssertionError if the account does not add up."""
         filtered = sum(self.filtered.values())
@@ -49,3 +59,18 @@ class Account:
             "filtered": dict(sorted(self.filtered.items())),
             "rejected": dict(sorted(self.rejected.items())),
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns all of it, for from_json."""
+        return {**self.as_dict(), "examples": self.examples}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Account:
+        """Returns the account that to_json was called on."""
+        account = cls()
+        account.num_in = values["in"]
+        account.written = values["written"]
+        account.filtered.update(values["filtered"])
+        account.rejected.update(values["rejected"])
+        account.examples.update(values["examples"])
+        return account

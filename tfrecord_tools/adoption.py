@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
 from tfrecord_tools import (
     command,
+    data_set,
     ground_truth,
     images,
     manifest_checks,
@@ -17,6 +19,7 @@ from tfrecord_tools import (
     record_checks,
     schema,
     shard_files,
+    storage,
     totals,
 )
 
@@ -55,6 +58,7 @@ class Adoption:
                 height=checked.height,
                 width=checked.width,
                 sha256="",
+                is_original=True,
             ),
             [
                 prepare.StoredObject(
@@ -91,7 +95,7 @@ class Adoption:
           command.UserError: the disk refuses.
         """
         manifest = _manifest(self._classes, files, splits, counted)
-        with output.disk_errors(self._folder):
+        with data_set.disk_errors(str(self._folder)):
             self._stack.close()
             names = [
                 f"{split}.json"
@@ -101,9 +105,9 @@ class Adoption:
             path = self._partial / schema.MANIFEST_NAME
             path.write_text(manifest.to_json())
             for name in [*names, schema.MANIFEST_NAME]:
-                output.flush(self._partial / name)
+                storage.flush(str(self._partial / name))
                 os.replace(self._partial / name, self._folder / name)
-            output.flush(self._folder)
+            storage.flush(str(self._folder))
         print(
             f"{', '.join([*names, schema.MANIFEST_NAME])} written in"
             f" {self._folder}."
@@ -188,9 +192,12 @@ def opened(
             " the records' ids, from 1 on. Without --write_manifest the command"
             " says which ids and texts there are.",
         )
-    with (
-        output.locked(folder),
-        output.partial(folder) as partial,
-        contextlib.ExitStack() as stack,
-    ):
-        yield Adoption(folder, partial, classes, stack)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(output.locked(str(folder)))
+        with data_set.disk_errors(str(folder)):
+            partial = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix=".adopted-", dir=folder)
+            )
+        # Closed before the folder is: they end their files.
+        writers = stack.enter_context(contextlib.ExitStack())
+        yield Adoption(folder, pathlib.Path(partial), classes, writers)

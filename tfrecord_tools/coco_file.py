@@ -107,7 +107,9 @@ class CocoFile:
                 self.categories[_integer(item["id"])] = str(item["name"])
             elif key == "images":
                 row = [_integer(item[k]) for k in ("id", "height", "width")]
-                found.names.append(digest(str(item["file_name"])))
+                # Where images are files too, file_name is the stored one's.
+                name = item.get("original", item["file_name"])
+                found.names.append(digest(str(name)))
                 found.image_ids.append(row[0])
                 found.sizes.extend(row[1:])
             else:

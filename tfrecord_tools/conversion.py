@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import pathlib
+import collections
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from tfrecord_tools import (
     accounts,
+    assembly,
     command,
+    data_set,
     files,
+    images,
     output,
     planning,
     report,
     schema,
+    storage,
 )
+
+_MOST_SIZES = 20  # of images before resizing, in the manifest
 
 
 def convert(options: planning.Options) -> None:
@@ -29,72 +36,121 @@ def convert(options: planning.Options) -> None:
         # Look first: all of this needs no image to be decoded.
         found = planning.find(options)
         arguments = _arguments(options, found)
-        if output.is_done(options.output_dir, arguments, options.overwrite):
+        if output.is_done(
+            options.output_dir, arguments, options.formats, options.overwrite
+        ):
             print(
                 f"{options.output_dir} already holds this data set: same"
                 " arguments, same input files. Nothing to do."
             )
             return
-        images, objects = accounts.Account(), accounts.Account()
-        plan = planning.make_plan(options, found, images, objects)
+        image_account, objects = accounts.Account(), accounts.Account()
+        plan = planning.make_plan(options, found, image_account, objects)
 
         # Write beside, check, then give all files their names at once.
         with output.partial(options.output_dir) as folder:
-            manifest = _write(options, plan, folder, arguments, images, objects)
-            # Imported late, as writing is: it reads records.
-            from tfrecord_tools import report_page
+            # TensorFlow takes seconds to load: what is refused above is so at
+            # once.
+            from tfrecord_tools import report_page, writing
 
-            with output.disk_errors(options.output_dir):
+            written = writing.write(options, plan, folder, arguments)
+            image_account.add(written.images)
+            objects.add(written.objects)
+            _check(options, written.splits, image_account, objects)
+            manifest = _manifest(
+                options, plan, written, arguments, image_account, objects
+            )
+            with data_set.disk_errors(options.output_dir):
                 report_page.write(
-                    folder, manifest, options.image_dir, options.max_pixels
+                    folder,
+                    manifest,
+                    written.names,
+                    options.image_dir,
+                    options.max_pixels,
+                    options.given,
                 )
-            output.commit(options.output_dir, folder, manifest)
+            written.names[schema.REPORT_NAME] = schema.REPORT_NAME
+            data_set.commit(options.output_dir, folder, manifest, written.names)
     print(report.text(manifest))
     print(
-        f"\n{options.output_dir / schema.MANIFEST_NAME} written,"
-        f" {images.written} images in {time.monotonic() - started_s:.1f} s."
+        f"\n{storage.join(options.output_dir, schema.MANIFEST_NAME)} written,"
+        f" {image_account.written} images in"
+        f" {time.monotonic() - started_s:.1f} s."
     )
 
 
-def _write(
+def _manifest(
     options: planning.Options,
     plan: planning.Plan,
-    folder: pathlib.Path,
+    written: assembly.Written,
     arguments: dict[str, Any],
-    images: accounts.Account,
+    image_account: accounts.Account,
     objects: accounts.Account,
 ) -> schema.Manifest:
-    # TensorFlow takes seconds to load: what is refused above is so at once.
-    from tfrecord_tools import writing
+    return schema.Manifest(
+        classes=options.labels.classes,
+        image_size=options.image_size,
+        splits=written.splits,
+        accounts={
+            "images": image_account.as_dict(),
+            "objects": {
+                **objects.as_dict(),
+                "clipped": written.num_clipped,
+            },
+        },
+        rejects={
+            "images": image_account.examples,
+            "objects": objects.examples,
+        },
+        filters={"type": "bbox", "isfake": "0"},
+        mapping=dict(options.labels.mapping),
+        split_rule=plan.rule,
+        arguments=arguments,
+        formats=options.formats,
+        resize=_resize(options, written.source_sizes),
+        checksums=written.checksums,
+    )
 
-    with output.disk_errors(options.output_dir):
-        splits, num_clipped = writing.write(
-            options, plan, folder, images, objects
-        )
-    planning.check_rejects(images, options.max_rejects)
-    images.check("images")
+
+def _check(
+    options: planning.Options,
+    splits: Mapping[str, schema.Split],
+    image_account: accounts.Account,
+    objects: accounts.Account,
+) -> None:
+    planning.check_rejects(image_account, options.max_rejects)
+    image_account.check("images")
     objects.check("objects")
     for name, part in splits.items():
         if not part.images:
             raise command.UserError(
                 command.ExitCode.DATA,
                 f"Split {name!r} has no image left: all were rejected"
-                f" ({dict(images.rejected)}). No data set was written.",
+                f" ({dict(image_account.rejected)}). No data set was written.",
             )
-    return schema.Manifest(
-        classes=options.labels.classes,
-        image_size=options.image_size,
-        splits=splits,
-        accounts={
-            "images": images.as_dict(),
-            "objects": {**objects.as_dict(), "clipped": num_clipped},
-        },
-        rejects={"images": images.examples, "objects": objects.examples},
-        filters={"type": "bbox", "isfake": "0"},
-        mapping=dict(options.labels.mapping),
-        split_rule=plan.rule,
-        arguments=arguments,
-    )
+
+
+def _resize(
+    options: planning.Options, source_sizes: Mapping[str, int]
+) -> dict[str, Any] | None:
+    """Returns how images were brought to their size, for the manifest."""
+    if options.image_size is None:
+        return None
+    if options.resize == images.STRETCH:
+        return {"mode": options.resize}
+    content = {}
+    for size, _ in collections.Counter(source_sizes).most_common(_MOST_SIZES):
+        width, height = map(int, size.split("x"))
+        now = images.content_size(
+            height, width, options.image_size, options.resize
+        )
+        content[size] = f"{now[1]}x{now[0]}"
+    return {
+        "mode": options.resize,
+        "position": "top left",
+        "fill": list(images.FILL),
+        "content": content,
+    }
 
 
 def _arguments(
@@ -105,11 +161,14 @@ def _arguments(
     lists = [p for p in (choice.train_list, choice.val_list) if p is not None]
     size = options.image_size
     return {
-        "input_dir": str(options.input_dir.resolve()),
-        "image_dir": str(options.image_dir.resolve()),
+        "input_dir": storage.absolute(options.input_dir),
+        "image_dir": storage.absolute(options.image_dir),
         "classes": list(options.labels.classes),
         "mapping": dict(options.labels.mapping),
         "image_size": None if size is None else f"{size[1]}x{size[0]}",
+        "resize": options.resize,
+        "image_format": options.image_format,
+        "formats": list(options.formats),
         "train_list": choice.train_list,
         "val_list": choice.val_list,
         "val_fraction": choice.val_fraction,
@@ -122,8 +181,8 @@ def _arguments(
         "max_pixels": options.max_pixels,
         "input_fingerprint": files.fingerprint(
             [
-                (str(options.input_dir), found.annotations),
-                (str(options.image_dir), found.images),
+                (options.input_dir, found.annotations),
+                (options.image_dir, found.images),
                 ("", lists),
             ]
         ),

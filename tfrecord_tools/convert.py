@@ -4,82 +4,47 @@
 
 IN holds AIMMO's JSON files, one per image, and the images, in any folders below
 it. OUT gets train-*.tfrecord, train.json (the boxes as COCO JSON), the same for
-val, and dataset.json: what was written, left out and rejected, and why.
+val, and dataset.json: what was written, left out and rejected, and why. The
+same command again goes on where a stopped one ended.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import os
-import pathlib
 import re
 import sys
 import warnings
 
 from absl import flags
 
-from tfrecord_tools import command, label_map, planning, split
+from tfrecord_tools import command, conversion_flags, formats, images
 
 FLAGS = flags.FlagValues()
+FLAGS.append_flag_values(conversion_flags.COMMON)
 
-flags.DEFINE_string(
-    "input_dir", None, "folder with the annotation files", flag_values=FLAGS
-)
-flags.DEFINE_string(
-    "output_dir", None, "folder for the data set", flag_values=FLAGS
-)
-flags.DEFINE_string(
-    "image_dir",
-    None,
-    "folder with the images, if it is not the input folder",
-    flag_values=FLAGS,
-)
-flags.DEFINE_string(
-    "classes",
-    "car,truck,bus,pedestrian",
-    "class names; their order gives the ids, from 1 on",
-    flag_values=FLAGS,
-)
-flags.DEFINE_multi_string(
-    "class_map",
-    [],
-    "from:to, an annotated class and the class it counts as; repeated",
-    flag_values=FLAGS,
-)
 flags.DEFINE_string(
     "image_size",
     None,
-    "WIDTHxHEIGHT that images and boxes are stretched to; without it images"
-    " keep their size",
+    "WIDTHxHEIGHT that images and boxes are resized to; without it images keep"
+    " their size",
     flag_values=FLAGS,
 )
-flags.DEFINE_string(
-    "train_list",
-    None,
-    "text file with the images to train on, one per line: path, file name, or"
-    " that without the extension; without it all images",
+flags.DEFINE_enum(
+    "resize",
+    images.STRETCH,
+    [images.STRETCH, images.LETTERBOX],
+    "how: stretch fills the size, letterbox keeps the aspect ratio and fills up"
+    " at the right or below",
     flag_values=FLAGS,
 )
-flags.DEFINE_string(
-    "val_list",
-    None,
-    "text file with the images to validate on",
+flags.DEFINE_enum(
+    "image_format",
+    images.KEEP,
+    [images.KEEP, images.JPEG],
+    "keep stores JPEGs and PNGs as they are, jpeg makes JPEGs of PNGs",
     flag_values=FLAGS,
-)
-flags.DEFINE_float(
-    "val_fraction",
-    None,
-    "share of the images to validate on; whole drives are moved",
-    flag_values=FLAGS,
-)
-flags.DEFINE_bool(
-    "eval_on_train",
-    False,
-    "validate on the training images: shows that training works, says nothing"
-    " about new images",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer(
-    "seed", 0, "sets the order and the choice of drives", flag_values=FLAGS
 )
 flags.DEFINE_integer(
     "num_shards",
@@ -89,46 +54,34 @@ flags.DEFINE_integer(
     upper_bound=99999,
     flag_values=FLAGS,
 )
-flags.DEFINE_float(
-    "max_rejects",
-    0.01,
-    "largest share of images with a fault; above it nothing is written",
-    lower_bound=0.0,
-    upper_bound=1.0,
-    flag_values=FLAGS,
-)
-flags.DEFINE_bool(
-    "allow_empty_classes",
-    False,
-    "accept a class that no annotation has",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer(
-    "num_workers",
-    None,
-    "processes; without it one per core",
-    lower_bound=1,
-    flag_values=FLAGS,
-)
-flags.DEFINE_bool(
-    "overwrite",
-    False,
-    "replace the data set in the output folder",
-    flag_values=FLAGS,
-)
 flags.DEFINE_integer(
     "jpeg_quality",
     95,
-    "quality of images that are resized or not plain RGB",
+    "quality of images that are resized or not plain RGB, or"
+    " PNGs by --image_format=jpeg",
     lower_bound=1,
     upper_bound=100,
     flag_values=FLAGS,
 )
-flags.DEFINE_integer(
-    "max_pixels",
-    100_000_000,
-    "an image with more pixels is rejected before it is decoded",
-    lower_bound=1,
+flags.DEFINE_multi_string(
+    "output_format",
+    [formats.RECORDS],
+    "tfrecord (records and COCO JSON), coco (COCO JSON, and images as files),"
+    " yolo (images and labels as files, data.yaml); several with commas",
+    flag_values=FLAGS,
+)
+flags.DEFINE_enum(
+    "engine",
+    "local",
+    ["local", "beam"],
+    "local uses this machine's cores; beam is Apache Beam, on this machine or"
+    " on what --beam_args names",
+    flag_values=FLAGS,
+)
+flags.DEFINE_multi_string(
+    "beam_args",
+    [],
+    "an option of Beam's own, as --beam_args=--runner=DataflowRunner; repeated",
     flag_values=FLAGS,
 )
 
@@ -147,70 +100,66 @@ def _parse_image_size(text: str | None) -> tuple[int, int] | None:
     return int(found[2]), int(found[1])
 
 
-def _folder(values: flags.FlagValues, name: str) -> pathlib.Path:
-    value = values[name].value
-    if not value:
+def _parse_formats(texts: list[str]) -> tuple[str, ...]:
+    """Returns the formats, each once, in one order."""
+    names = [name.strip() for text in texts for name in text.split(",")]
+    unknown = [name for name in names if name not in formats.FORMATS]
+    if unknown:
         raise command.UserError(
-            command.ExitCode.USAGE, f"--{name} is missing: {values[name].help}."
+            command.ExitCode.USAGE,
+            f"--output_format={','.join(texts)} has {unknown[0]!r}; expected"
+            f" {', '.join(formats.FORMATS)}, several with commas.",
         )
-    return pathlib.Path(value)
+    return tuple(name for name in formats.FORMATS if name in names)
 
 
-def _check_folders(options: planning.Options) -> None:
-    for name in ("input_dir", "image_dir"):
-        path = getattr(options, name)
-        if not path.is_dir():
-            raise command.UserError(
-                command.ExitCode.USAGE, f"--{name}={path} is not a folder."
-            )
-        if path.resolve() == options.output_dir.resolve():
-            raise command.UserError(
-                command.ExitCode.USAGE,
-                f"--{name} and --output_dir are both {path}. Choose another"
-                " folder for the output: train.json and the like would be"
-                " taken for annotations.",
-            )
-
-
-def _options(values: flags.FlagValues) -> planning.Options:
-    input_dir = _folder(values, "input_dir")
-    choice = split.Choice(
-        train_list=values.train_list,
-        val_list=values.val_list,
-        val_fraction=values.val_fraction,
-        eval_on_train=values.eval_on_train,
-        seed=values.seed,
-    )
-    split.check_choice(choice)
-    options = planning.Options(
-        input_dir=input_dir,
-        image_dir=pathlib.Path(values.image_dir or input_dir),
-        output_dir=_folder(values, "output_dir"),
-        labels=label_map.make_label_map(
-            [name.strip() for name in values.classes.split(",")],
-            values.class_map,
-        ),
-        image_size=_parse_image_size(values.image_size),
-        choice=choice,
-        num_shards=values.num_shards,
-        max_rejects=values.max_rejects,
-        allow_empty_classes=values.allow_empty_classes,
-        num_workers=values.num_workers or len(os.sched_getaffinity(0)),
-        overwrite=values.overwrite,
-        jpeg_quality=values.jpeg_quality,
-        max_pixels=values.max_pixels,
-    )
-    _check_folders(options)
-    return options
+def _check_flags(values: flags.FlagValues) -> None:
+    """Checks that no flag is without effect, and that Beam is there."""
+    message = ""
+    if values.resize != images.STRETCH and values.image_size is None:
+        message = (
+            f"--resize={values.resize} says how, but not to what size: give"
+            " --image_size=WIDTHxHEIGHT too."
+        )
+    elif values.beam_args and values.engine != "beam":
+        message = (
+            f"--beam_args={values.beam_args[0]} is for Beam, and"
+            f" --engine={values.engine}. Give --engine=beam too."
+        )
+    elif values.engine == "beam" and not importlib.util.find_spec(
+        "apache_beam"
+    ):
+        message = (
+            "--engine=beam needs Apache Beam, which is not installed. Install"
+            " it with: pip install efficientdet-aimmo[beam]"
+        )
+    if message:
+        raise command.UserError(command.ExitCode.USAGE, message)
 
 
 def main(values: flags.FlagValues) -> None:
     """Runs the command."""
-    options = _options(values)
+    _check_flags(values)
+    options = conversion_flags.options(
+        values,
+        conversion_flags.Writing(
+            image_size=_parse_image_size(values.image_size),
+            resize=values.resize,
+            image_format=values.image_format,
+            jpeg_quality=values.jpeg_quality,
+            num_shards=values.num_shards,
+            formats=_parse_formats(values.output_format),
+            engine=values.engine,
+            beam_args=tuple(values.beam_args),
+        ),
+    )
     # Before TensorFlow is imported: its start-up notes are not the user's, and
     # its errors come as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
+    if options.engine == "beam":
+        # Its notes on what else could be installed.
+        logging.getLogger().setLevel(logging.ERROR)
     from tfrecord_tools import conversion
 
     conversion.convert(options)

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from tfrecord_tools import annotation, command
+from tfrecord_tools import annotation, command, storage
 
 ANNOTATION_SUFFIX = ".json"
 IMAGE_SUFFIXES = frozenset(
@@ -31,14 +31,14 @@ def find(folder: str, excluded: str) -> tuple[list[str], list[str]]:
     Returns:
       Two sorted lists of paths relative to folder, with "/" between parts.
     """
-    excluded = os.path.realpath(excluded)
+    excluded = storage.absolute(excluded)
     annotations: list[str] = []
     images: list[str] = []
-    for parent, folders, names in os.walk(folder, onerror=_refuse):
+    for parent, folders, names in storage.walk(folder, _refuse):
         folders[:] = [
             name
             for name in sorted(folders)
-            if os.path.realpath(os.path.join(parent, name)) != excluded
+            if storage.absolute(storage.join(parent, name)) != excluded
         ]
         below = os.path.relpath(parent, folder)
         for name in names:
@@ -69,6 +69,8 @@ def fault(folder: str, path: str) -> str | None:
     """Returns why a file below a folder must not be read, or None."""
     if printable(path) != path:
         return "file_name_not_utf8"
+    if storage.is_remote(folder):  # object stores have no links and no pipes
+        return None
     full = os.path.join(folder, path)
     root = os.path.realpath(folder)
     if os.path.commonpath([root, os.path.realpath(full)]) != root:
@@ -90,8 +92,8 @@ def fingerprint(groups: Sequence[tuple[str, Sequence[str]]]) -> str:
     for folder, paths in groups:
         for path in paths:
             try:
-                status = os.stat(os.path.join(folder, path))
-                entry = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n"
+                size, time_ns = storage.status(storage.join(folder, path))
+                entry = f"{path}\0{size}\0{time_ns}\n"
             except OSError:
                 entry = f"{path}\0unreadable\n"
             digest.update(entry.encode("utf-8", "surrogateescape"))

@@ -12,7 +12,17 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageOps
 
+from tfrecord_tools import storage
+
 Box = tuple[float, float, float, float]
+
+STRETCH: Final = "stretch"
+LETTERBOX: Final = "letterbox"
+KEEP: Final = "keep"
+JPEG: Final = "jpeg"
+# ImageNet's mean (.485, .456, .406) in whole steps of 255: what networks that
+# subtract it pad with.
+FILL: Final = (124, 116, 104)
 
 # Named, so that Pillow does not try formats that call other programs (EPS).
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP")
@@ -57,13 +67,24 @@ class Photo:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """An image as it is stored."""
+    """An image as it is stored.
+
+    Attributes:
+      content: the file's bytes.
+      format: "jpeg" or "png".
+      height: in pixels.
+      width: in pixels.
+      sha256: of the content, hex digits.
+      is_original: these are the bytes of the input's file, written by whatever
+        made it.
+    """
 
     content: bytes
     format: str
     height: int
     width: int
     sha256: str
+    is_original: bool
 
 
 def read(path: str, max_pixels: int) -> Photo:
@@ -77,8 +98,7 @@ def read(path: str, max_pixels: int) -> Photo:
       ImageFault: the file cannot be read or decoded to its end, or is larger.
     """
     try:
-        with open(path, "rb") as file:
-            content = file.read()
+        content = storage.read_bytes(path)
     except OSError as error:
         raise ImageFault("image_unreadable", f"{error.strerror}") from error
     try:
@@ -139,40 +159,78 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def content_size(
+    height: int, width: int, size: tuple[int, int], mode: str
+) -> tuple[int, int]:
+    """Returns the (height, width) that an image has within a resized one.
+
+    Args:
+      height: the image's, in pixels.
+      width: the image's, in pixels.
+      size: (height, width) of the resized one.
+      mode: STRETCH fills it; LETTERBOX keeps the aspect ratio, to the nearest
+        whole pixel.
+    """
+    if mode == STRETCH:
+        return size
+    scale = min(size[0] / height, size[1] / width)
+    return (
+        min(size[0], max(1, round(height * scale))),
+        min(size[1], max(1, round(width * scale))),
+    )
+
+
 def resize(
-    image: Image.Image, boxes: list[Box], size: tuple[int, int]
+    image: Image.Image, boxes: list[Box], size: tuple[int, int], mode: str
 ) -> tuple[Image.Image, list[Box]]:
-    """Returns image and boxes stretched to a size.
+    """Returns image and boxes brought to a size, by the same two factors.
 
     Args:
       image: the image.
       boxes: y_min, x_min, y_max, x_max in pixels of the image.
       size: (height, width) in pixels.
+      mode: STRETCH, or LETTERBOX: the image lies at the top left, where the
+        detector's own input has it, and FILL is beside or below it.
     """
-    height, width = size
+    height, width = content_size(image.height, image.width, size, mode)
+    # The factors of the pixels as they are, not the one before rounding.
     scale_y = height / image.height
     scale_x = width / image.width
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    if (height, width) != size:
+        canvas = Image.new("RGB", (size[1], size[0]), FILL)
+        canvas.paste(resized, (0, 0))
+        resized = canvas
     return resized, [
         (y0 * scale_y, x0 * scale_x, y1 * scale_y, x1 * scale_x)
         for y0, x0, y1, x1 in boxes
     ]
 
 
-def encode(photo: Photo, jpeg_quality: int) -> Encoded:
-    """Returns the image's own bytes if they are kept, else those of a JPEG."""
-    if photo.kept is not None:
-        content, image_format = photo.kept
+def encode(photo: Photo, image_format: str, jpeg_quality: int) -> Encoded:
+    """Returns the image's own bytes if they are kept, else those of a JPEG.
+
+    Args:
+      photo: the image.
+      image_format: KEEP, or JPEG, which keeps the bytes of JPEGs alone.
+      jpeg_quality: 1 to 100.
+    """
+    kept = photo.kept
+    if kept is not None and image_format == JPEG and kept[1] != "jpeg":
+        kept = None
+    if kept is not None:
+        content, stored_format = kept
     else:
         buffer = io.BytesIO()
         photo.image.save(
             buffer, "JPEG", quality=jpeg_quality, subsampling="4:4:4"
         )
-        content, image_format = buffer.getvalue(), "jpeg"
+        content, stored_format = buffer.getvalue(), "jpeg"
     return Encoded(
         content=content,
-        format=image_format,
+        format=stored_format,
         height=photo.image.height,
         width=photo.image.width,
         sha256=hashlib.sha256(content).hexdigest(),
+        is_original=kept is not None,
     )

@@ -12,6 +12,7 @@ from tfrecord_tools import (
     findings,
     schema,
     shard_files,
+    storage,
     totals,
 )
 
@@ -90,6 +91,21 @@ def check_files(
                     f"{file.name} has {what} {actual}, the manifest says"
                     f" {said}",
                 )
+
+
+def check_others(
+    folder: pathlib.Path, manifest: schema.Manifest, found: findings.Findings
+) -> None:
+    """Compares the files beside the shards with the manifest's checksums."""
+    for name, said in manifest.checksums.items():
+        path = folder / name
+        # Folders of images have one checksum over all; the records hold the
+        # same images, and those are checked.
+        if path.is_file() and storage.sha256(str(path)) != said:
+            found.add(
+                "manifest",
+                f"{name} was changed: its SHA-256 is not the manifest's {said}",
+            )
 
 
 def check_counts(

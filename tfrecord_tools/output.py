@@ -6,31 +6,40 @@ import contextlib
 import fcntl
 import json
 import os
-import pathlib
-import re
-import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tfrecord_tools import command, schema
-
-_PARTIAL = ".partial"
-_OWN_NAME = re.compile(
-    r"(train|val)(-\d{5}-of-\d{5}\.tfrecord|\.json)|dataset\.json"
-    r"|report\.html"
-)
+from tfrecord_tools import command, data_set, journal, schema, storage
 
 
 @contextlib.contextmanager
-def locked(folder: pathlib.Path) -> Iterator[None]:
+def locked(folder: str) -> Iterator[None]:
     """Holds the folder for one conversion and makes it if it is missing.
 
     Raises:
       command.UserError: another conversion holds it, or it cannot be made.
     """
-    is_new = not folder.exists()
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    is_new = not storage.is_folder(folder)
+    with data_set.disk_errors(folder):
+        storage.make_folder(folder)
+    try:
+        if storage.is_remote(folder):
+            print(
+                f"note: {folder} cannot be locked, as object stores know no"
+                " locks. Run one conversion at a time in it."
+            )
+            yield
+        else:
+            with _lock(folder):
+                yield
+    finally:
+        if is_new and not storage.names(folder):
+            storage.remove_tree(folder)
+
+
+@contextlib.contextmanager
+def _lock(folder: str) -> Iterator[None]:
+    with data_set.disk_errors(folder):
         descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -46,86 +55,75 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-        if is_new and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 @contextlib.contextmanager
-def disk_errors(folder: pathlib.Path) -> Iterator[None]:
-    """Turns the system's refusals to write into one message.
+def partial(folder: str) -> Iterator[str]:
+    """Gives the folder inside the output folder where files are made.
 
-    Raises:
-      command.UserError: a system call failed.
+    It is removed at the end, unless a stop leaves finished shards in it.
     """
-    try:
-        yield
-    except OSError as error:
-        raise command.UserError(
-            command.ExitCode.DISK,
-            f"{folder} cannot be written: {error.strerror}"
-            f" ({error.filename or 'while writing'}). Make room or choose"
-            " another --output_dir, and run the same command again.",
-        ) from error
-
-
-@contextlib.contextmanager
-def partial(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives an empty folder inside the output folder, removed at the end."""
-    path = folder / _PARTIAL
-    with disk_errors(folder):
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir()
-    try:
+    path = storage.join(folder, data_set.PARTIAL)
+    with data_set.disk_errors(folder), journal.kept_if_of_use(path):
         yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _own_names(folder: pathlib.Path) -> list[str]:
-    return sorted(
-        p.name for p in folder.iterdir() if _OWN_NAME.fullmatch(p.name)
-    )
 
 
 def is_done(
-    folder: pathlib.Path, arguments: Mapping[str, Any], overwrite: bool
+    folder: str,
+    arguments: Mapping[str, Any],
+    wanted: tuple[str, ...],
+    overwrite: bool,
 ) -> bool:
     """Tells whether the folder holds what these arguments would write.
 
     Args:
       folder: the output folder, locked.
       arguments: as they will stand in the manifest.
+      wanted: names of formats.FORMATS.
       overwrite: whether other content may be replaced.
 
     Raises:
-      command.UserError: it holds something else, and overwrite is not set.
+      command.UserError: it holds something else, and overwrite is not set; or
+        a folder that is no data set's is in the way.
     """
-    _remove_unfinished(folder)
-    names = _own_names(folder)
-    if not names or overwrite:
-        return False
-    why = f"it holds {names[0]} and no {schema.MANIFEST_NAME}"
-    if schema.MANIFEST_NAME in names:
-        path = folder / schema.MANIFEST_NAME
-        try:
-            manifest = schema.parse_manifest(path.read_text(), str(path))
-            why = _difference(folder, manifest, arguments)
-        except (schema.ManifestError, ValueError) as error:
-            why = str(error)
-    if why:
+    with data_set.disk_errors(folder):
+        data_set.undo_moves(folder)
+        names = data_set.own_names(folder)
+    manifest, why = data_set.read_manifest(folder, names)
+    if manifest is not None:
+        why = _difference(folder, manifest, arguments)
+    if names and not why:
+        # Asked for again, it may be replaced, but need not be.
+        return not overwrite
+    if names and not overwrite:
         raise command.UserError(
             command.ExitCode.EXISTS,
             f"--output_dir={folder} is not empty and is not replaced: {why}."
             " Choose another folder, or give --overwrite to replace the data"
             " set in this one.",
         )
-    return True
+    _check_others(folder, data_set.folders(wanted), manifest)
+    return False
+
+
+def _check_others(
+    folder: str, wanted: list[str], manifest: schema.Manifest | None
+) -> None:
+    """Checks that no folder of somebody else's would be replaced."""
+    ours = [] if manifest is None else data_set.folders(manifest.formats)
+    there = set(storage.names(folder))
+    for name in wanted:
+        if name in there and name not in ours:
+            raise command.UserError(
+                command.ExitCode.EXISTS,
+                f"--output_dir={folder} holds {name}, which is no data set's"
+                f" and would be replaced by this one's {name}. Choose another"
+                " folder, or move it away.",
+            )
 
 
 def _difference(
-    folder: pathlib.Path,
-    manifest: schema.Manifest,
-    arguments: Mapping[str, Any],
+    folder: str, manifest: schema.Manifest, arguments: Mapping[str, Any]
 ) -> str:
     """Returns how a finished data set differs from these arguments, or ""."""
     # As JSON, because the manifest's went through it.
@@ -148,67 +146,15 @@ def _difference(
             )
             + ")"
         )
-    for name, part in manifest.splits.items():
+    for part in manifest.splits.values():
         for shard in part.shards:
-            path = folder / shard.name
-            if not path.is_file() or path.stat().st_size != shard.bytes:
+            path = storage.join(folder, shard.name)
+            if not storage.is_file(path) or (
+                storage.status(path)[0] != shard.bytes
+            ):
                 return f"its shard {shard.name} is missing or was changed"
-        if not (folder / f"{name}.json").is_file():
-            return f"its {name}.json is missing"
+    there = set(storage.names(folder))
+    for name in data_set.names(manifest):
+        if name not in there:
+            return f"its {name} is missing"
     return ""
-
-
-def _remove_unfinished(folder: pathlib.Path) -> None:
-    """Removes what a conversion that was killed while renaming left behind."""
-    manifest = folder / _PARTIAL / schema.MANIFEST_NAME
-    if not manifest.is_file() or (folder / schema.MANIFEST_NAME).exists():
-        return
-    written = schema.parse_manifest(manifest.read_text(), str(manifest))
-    with disk_errors(folder):
-        for name in _names(written):
-            (folder / name).unlink(missing_ok=True)
-
-
-def _names(manifest: schema.Manifest) -> list[str]:
-    shards = [s.name for part in manifest.splits.values() for s in part.shards]
-    truths = [f"{name}.json" for name in manifest.splits]
-    return [*shards, *truths, schema.REPORT_NAME]
-
-
-def commit(
-    folder: pathlib.Path, partial: pathlib.Path, manifest: schema.Manifest
-) -> None:
-    """Moves a finished data set to its final names, the manifest last.
-
-    Args:
-      folder: the output folder; its older data set, if any, is removed.
-      partial: where the files are.
-      manifest: what is there.
-
-    Raises:
-      command.UserError: the disk refuses.
-    """
-    with disk_errors(folder):
-        written = partial / (schema.MANIFEST_NAME + ".part")
-        written.write_text(manifest.to_json())
-        names = _names(manifest)
-        for path in [written, *(partial / name for name in names)]:
-            flush(path)
-        # From here on the names in it are known to be ours.
-        os.replace(written, partial / schema.MANIFEST_NAME)
-        # The old manifest goes first: without it nothing is a data set.
-        (folder / schema.MANIFEST_NAME).unlink(missing_ok=True)
-        for name in _own_names(folder):
-            (folder / name).unlink()
-        for name in [*names, schema.MANIFEST_NAME]:
-            os.replace(partial / name, folder / name)
-        flush(folder)
-
-
-def flush(path: pathlib.Path) -> None:
-    """Waits until a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import array
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import heapq
 import math
 import os
-import pathlib
 import re
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from tfrecord_tools import json_stream
+from tfrecord_tools import json_stream, storage
 
 # Sides of boxes, as the root of their area, in pixels; COCO calls objects
 # below 32 small and those from 96 on large.
@@ -83,7 +84,7 @@ class _Samples:
 
 
 def collect(
-    folder: pathlib.Path, splits: Sequence[str], num_samples: int
+    folder: str, splits: Sequence[str], num_samples: int
 ) -> tuple[dict[str, Figures], dict[int, list[Sample]]]:
     """Returns the figures of each split, and samples of each class id.
 
@@ -100,9 +101,10 @@ def collect(
     samples = _Samples(num_samples)
     figures = {}
     for split in splits:
-        path = folder / f"{split}.json"
-        if path.exists():
-            figures[split] = _figures(path, split, samples)
+        path = storage.join(folder, f"{split}.json")
+        if storage.is_file(path):
+            with _text(path) as file:
+                figures[split] = _figures(file, split, samples)
     return figures, samples.by_class()
 
 
@@ -110,7 +112,19 @@ def _bin(edges: Sequence[int], value: float) -> int:
     return sum(value >= edge for edge in edges)
 
 
-def _figures(path: pathlib.Path, split: str, samples: _Samples) -> Figures:
+@contextlib.contextmanager
+def _text(path: str) -> Iterator[TextIO]:
+    """Opens a file; one in an object store is fetched first."""
+    with tempfile.TemporaryDirectory() as folder:
+        local = path
+        if storage.is_remote(path):
+            local = os.path.join(folder, os.path.basename(path))
+            storage.copy(path, local)
+        with open(local, encoding="utf-8") as file:
+            yield file
+
+
+def _figures(file: TextIO, split: str, samples: _Samples) -> Figures:
     found = Figures(
         image_ids=array.array("q"),
         sizes={},
@@ -119,19 +133,18 @@ def _figures(path: pathlib.Path, split: str, samples: _Samples) -> Figures:
         drives=collections.Counter(),
     )
     owners = array.array("q")
-    with path.open(encoding="utf-8") as file:
-        for key, item in json_stream.items(file):
-            if key == "images":
-                found.image_ids.append(item["id"])
-                _count_origin(item, found)
-            elif key == "annotations":
-                _, _, width, height = item["bbox"]
-                counts = found.sizes.setdefault(
-                    item["category_id"], [0] * (len(SIZE_EDGES) + 1)
-                )
-                counts[_bin(SIZE_EDGES, math.sqrt(width * height))] += 1
-                owners.append(item["image_id"])
-                samples.add(_sample(split, item))
+    for key, item in json_stream.items(file):
+        if key == "images":
+            found.image_ids.append(item["id"])
+            _count_origin(item, found)
+        elif key == "annotations":
+            _, _, width, height = item["bbox"]
+            counts = found.sizes.setdefault(
+                item["category_id"], [0] * (len(SIZE_EDGES) + 1)
+            )
+            counts[_bin(SIZE_EDGES, math.sqrt(width * height))] += 1
+            owners.append(item["image_id"])
+            samples.add(_sample(split, item))
     _, counts_per_image = np.unique(
         np.array(owners, np.int64), return_counts=True
     )
@@ -145,7 +158,7 @@ def _figures(path: pathlib.Path, split: str, samples: _Samples) -> Figures:
 
 def _count_origin(item: dict[str, Any], found: Figures) -> None:
     """Counts camera and drive; without a field for them by the name."""
-    folder, name = os.path.split(item["file_name"])
+    folder, name = os.path.split(item.get("original", item["file_name"]))
     stem = os.path.splitext(name)[0]
     named = _CAMERA.fullmatch(stem)
     camera = item.get("camera") or (named and named[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ _MOST_PAIRS = 12
 
 
 def rejects(
-    manifest: schema.Manifest, image_dir: pathlib.Path, max_pixels: int
+    manifest: schema.Manifest, image_dir: str, max_pixels: int
 ) -> Iterator[str]:
     """Yields the rejected images and objects, by reason, with pictures.
 
@@ -62,8 +61,8 @@ def rejects(
 
 
 def contact_sheet(
-    folder: pathlib.Path,
     manifest: schema.Manifest,
+    places: Mapping[str, str],
     figures: Mapping[str, page_data.Figures],
     samples: Mapping[int, Sequence[page_data.Sample]],
     max_pixels: int,
@@ -71,13 +70,13 @@ def contact_sheet(
     """Yields objects of each class, cut out of the stored images.
 
     Args:
-      folder: where the shards are.
-      manifest: describes them.
+      manifest: describes the shards.
+      places: where each shard is for now, by its name.
       figures: of each split with a COCO JSON.
       samples: the objects to show, by class id.
       max_pixels: larger images are not decoded.
     """
-    if not samples:
+    if not samples or not places:
         return
     yield "<h2>Objects as stored</h2>"
     yield (
@@ -90,8 +89,12 @@ def contact_sheet(
         for sample in (s for of in samples.values() for s in of):
             if sample.split == split:
                 wanted[sample.image].append(sample)
+        shards = [
+            (places[shard.name], shard.records)
+            for shard in manifest.splits[split].shards
+        ]
         for number, record in page_pictures.records(
-            folder, manifest.splits[split], found.image_ids, list(wanted)
+            shards, found.image_ids, wanted
         ):
             for sample in wanted[number]:
                 pictures[sample] = _pictured(record, sample, max_pixels)
@@ -124,7 +127,7 @@ def _pictured(
 
 
 def near_duplicates(
-    manifest: schema.Manifest, image_dir: pathlib.Path, max_pixels: int
+    manifest: schema.Manifest, image_dir: str, max_pixels: int
 ) -> Iterator[str]:
     """Yields pairs of images of two splits that look the same, if known.
 
@@ -154,7 +157,7 @@ def near_duplicates(
 
 
 def _pair(
-    pair: Mapping[str, Any], image_dir: pathlib.Path, max_pixels: int
+    pair: Mapping[str, Any], image_dir: str, max_pixels: int
 ) -> Iterator[str]:
     yield '<div class="pair">'
     for side in ("first", "second"):

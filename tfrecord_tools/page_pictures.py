@@ -6,14 +6,13 @@ import array
 import base64
 import io
 import os
-import pathlib
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from PIL import Image, ImageDraw
 
-from tfrecord_tools import files, image_checks, schema, shard_files
+from tfrecord_tools import files, image_checks, shard_files, storage
 
 SIDE = 160  # pixels of a picture
 _CONTEXT = 2.2  # sides of a picture in sides of the box it shows
@@ -101,21 +100,21 @@ def detail(
     return _encoded(crop)
 
 
-def read(image_dir: pathlib.Path, name: str) -> bytes | None:
+def read(image_dir: str, name: str) -> bytes | None:
     """Returns a file below a folder, None if it cannot be read or is no image.
 
     Links that lead out of the folder are not followed.
     """
     is_image = os.path.splitext(name)[1].lower() in files.IMAGE_SUFFIXES
-    if not is_image or files.fault(str(image_dir), name) is not None:
+    if not is_image or files.fault(image_dir, name) is not None:
         return None
     try:
-        return (image_dir / name).read_bytes()
+        return storage.read_bytes(storage.join(image_dir, name))
     except OSError:
         return None
 
 
-def source_image(image_dir: pathlib.Path, file: str) -> bytes | None:
+def source_image(image_dir: str, file: str) -> bytes | None:
     """Returns the image that an annotation file's name points to, or None.
 
     Args:
@@ -137,35 +136,33 @@ def source_image(image_dir: pathlib.Path, file: str) -> bytes | None:
 
 
 def records(
-    folder: pathlib.Path,
-    split: schema.Split,
+    shards: Sequence[tuple[str, int]],
     image_ids: array.array,
-    wanted: Sequence[int],
+    wanted: Collection[int],
 ) -> Iterator[tuple[int, bytes]]:
     """Yields image id and serialised record of the images asked for.
 
     Args:
-      folder: where the shards are.
-      split: what the manifest says of them.
+      shards: path and number of records of each, in order.
       image_ids: the ids of the split's images in the order of the records.
       wanted: the ids to look for.
     """
-    places = {i: n for n, i in enumerate(image_ids) if i in set(wanted)}
-    by_place = sorted((place, number) for number, place in places.items())
     first = 0
-    for shard in split.shards:
-        here = [
-            (place - first, number)
-            for place, number in by_place
-            if first <= place < first + shard.records
-        ]
-        first += shard.records
+    for path, num_records in shards:
+        here = {
+            place: number
+            for place, number in enumerate(
+                image_ids[first : first + num_records]
+            )
+            if number in wanted
+        }
+        first += num_records
         if not here:
             continue
-        path = folder / shard.name
-        with path.open("rb") as file:
-            found = list(shard_files.offsets(str(path)))
-            for place, number in here:
-                position, length = found[place]
-                file.seek(position)
-                yield number, file.read(length)
+        with open(path, "rb") as file:
+            for place, (position, length) in enumerate(
+                shard_files.offsets(path)
+            ):
+                if place in here:
+                    file.seek(position)
+                    yield here[place], file.read(length)

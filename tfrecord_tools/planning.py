@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import itertools
 import os
-import pathlib
 from collections.abc import Iterator
 
 from tfrecord_tools import (
@@ -28,11 +27,16 @@ _TOP_REASONS = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the flags ask for; image_size is (height, width) or None."""
+    """What the flags ask for; image_size is (height, width) or None.
 
-    input_dir: pathlib.Path
-    image_dir: pathlib.Path
-    output_dir: pathlib.Path
+    Folders are paths as storage.py takes them. `formats` are names of
+    formats.FORMATS, `resize` and `image_format` modes of images.py, `engine` is
+    "local" or "beam".
+    """
+
+    input_dir: str
+    image_dir: str
+    output_dir: str
     labels: label_map.LabelMap
     image_size: tuple[int, int] | None
     choice: split.Choice
@@ -43,6 +47,12 @@ class Options:
     overwrite: bool
     jpeg_quality: int
     max_pixels: int
+    resize: str
+    image_format: str
+    formats: tuple[str, ...]
+    engine: str
+    beam_args: tuple[str, ...]
+    given: tuple[str, ...] = ()  # the flags themselves, for the report
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,11 +86,9 @@ def find(options: Options) -> Found:
     Raises:
       command.UserError: there is no annotation file.
     """
-    annotations, images = files.find(
-        str(options.input_dir), str(options.output_dir)
-    )
+    annotations, images = files.find(options.input_dir, options.output_dir)
     if options.image_dir != options.input_dir:
-        _, images = files.find(str(options.image_dir), str(options.output_dir))
+        _, images = files.find(options.image_dir, options.output_dir)
     if not annotations:
         raise command.UserError(
             command.ExitCode.DATA,
@@ -145,7 +153,7 @@ def _summaries(
     options: Options, found: Found, images: accounts.Account
 ) -> Iterator[prepare.Summary | prepare.Rejected]:
     """Reads the annotation files; those that must not be read are rejected."""
-    folder = str(options.input_dir)
+    folder = options.input_dir
     readable = []
     for file in found.annotations:
         reason = files.fault(folder, file)
@@ -236,7 +244,7 @@ def _image_of_unreadable(index: files.ImageIndex, file: str) -> list[str]:
 def _check_image(
     options: Options, image: str, usable: dict[str, prepare.Summary]
 ) -> None:
-    reason = files.fault(str(options.image_dir), image)
+    reason = files.fault(options.image_dir, image)
     if reason is not None:
         raise annotation.AnnotationFault(
             f"image_{reason}",

@@ -18,6 +18,7 @@ from tfrecord_tools import command
 Value = TypeVar("Value")
 Result = TypeVar("Result")
 
+_WAITING_PER_THREAD = 2
 _WAITING_PER_WORKER = 4  # keeps workers busy while one result is slow
 
 
@@ -77,3 +78,31 @@ def run_in_order(
         ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def run_in_threads(
+    function: Callable[[Value], Result],
+    values: Iterable[Value],
+    num_threads: int,
+) -> Iterator[Result]:
+    """Yields function(value) for each value, in order.
+
+    Args:
+      function: what to call; it lets go of the interpreter while it works.
+      values: the arguments; read only as far as the threads need, and in the
+        caller's thread.
+      num_threads: how many; 1 calls the function in the caller's.
+    """
+    if num_threads == 1:
+        yield from map(function, values)
+        return
+    waiting: collections.deque[concurrent.futures.Future[Result]] = (
+        collections.deque()
+    )
+    with concurrent.futures.ThreadPoolExecutor(num_threads) as executor:
+        for value in values:
+            waiting.append(executor.submit(function, value))
+            if len(waiting) >= _WAITING_PER_THREAD * num_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -8,12 +8,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from tfrecord_tools import aimmo, annotation, images, label_map
+from tfrecord_tools import aimmo, annotation, images, label_map, storage
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,10 +52,15 @@ class Task:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is done to every image; image_size is (height, width) or None."""
+    """What is done to every image; image_size is (height, width) or None.
+
+    `resize` is a mode of images.resize, `image_format` one of images.encode.
+    """
 
     labels: label_map.LabelMap
     image_size: tuple[int, int] | None
+    resize: str
+    image_format: str
     jpeg_quality: int
     max_pixels: int
 
@@ -80,9 +84,15 @@ class StoredObject:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """One image as it is stored, and what became of each of its objects."""
+    """One image as it is stored, and what became of each of its objects.
 
+    `file` names the annotation, `source_size` is the (height, width) that the
+    image had before it was resized.
+    """
+
+    file: str
     image: images.Encoded
+    source_size: tuple[int, int]
     objects: tuple[StoredObject, ...]
     filtered: dict[str, int]
     rejected: tuple[annotation.RejectedObject, ...]
@@ -101,7 +111,7 @@ def summarize(folder: str, file: str) -> Summary | Rejected:
       file: path below it.
     """
     try:
-        content = pathlib.Path(folder, file).read_bytes()
+        content = storage.read_bytes(storage.join(folder, file))
         parsed = aimmo.parse_bytes(content, file)
     except OSError as error:
         return Rejected(
@@ -133,7 +143,7 @@ def prepare(settings: Settings, task: Task) -> Prepared | Rejected:
     """Returns one image ready to be stored, or its fault."""
     file = task.file
     try:
-        content = pathlib.Path(task.annotation_path).read_bytes()
+        content = storage.read_bytes(task.annotation_path)
         if _checksum(content) != task.checksum:
             return Rejected(
                 file=file,
@@ -188,14 +198,19 @@ def _fit(
         num_clipped += box != item.box
         kept.append((item, label))
         boxes.append(box)
-    if settings.image_size is not None and settings.image_size != (
-        photo.image.height,
-        photo.image.width,
-    ):
-        image, boxes = images.resize(photo.image, boxes, settings.image_size)
+    source_size = (photo.image.height, photo.image.width)
+    if settings.image_size not in (None, source_size):
+        assert settings.image_size is not None
+        image, boxes = images.resize(
+            photo.image, boxes, settings.image_size, settings.resize
+        )
         photo = images.Photo(image=image, kept=None)
     return Prepared(
-        image=images.encode(photo, settings.jpeg_quality),
+        file=parsed.file,
+        image=images.encode(
+            photo, settings.image_format, settings.jpeg_quality
+        ),
+        source_size=source_size,
         objects=tuple(
             StoredObject(label=label, box=box, is_truncated=item.is_truncated)
             for (item, label), box in zip(kept, boxes, strict=True)

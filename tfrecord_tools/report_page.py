@@ -4,35 +4,54 @@ from __future__ import annotations
 
 import collections
 import itertools
-import pathlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tfrecord_tools import page_data, page_examples, page_html, schema
+from tfrecord_tools import (
+    formats,
+    page_data,
+    page_examples,
+    page_html,
+    schema,
+    storage,
+)
 
 _MOST_ROWS = 40  # of drives or cameras
 _STAGES = ("found", "filtered", "selected")
-# Arguments that are no flags: they follow from others.
-_NO_FLAGS = ("mapping", "input_fingerprint")
+# Flags without an effect on what is written.
+_NO_EFFECT = {"output_dir", "num_workers", "overwrite", "engine", "beam_args"}
+_JOINT = " \\\n    "  # between the lines of a shell's command
 
 
 def write(
-    folder: pathlib.Path,
+    folder: str,
     manifest: schema.Manifest,
-    image_dir: pathlib.Path,
+    names: Mapping[str, str],
+    image_dir: str,
     max_pixels: int,
+    given: Sequence[str],
 ) -> None:
     """Writes the page beside the files that it describes.
 
-    The same files and manifest give the same bytes.
+    The same files, manifest and flags give the same bytes. Of shards in an
+    object store no objects are shown, as each is a request.
 
     Args:
       folder: where shards and COCO JSON are, and where the page goes.
       manifest: what they are.
+      names: the final names of the files by those that they have in the folder.
       image_dir: the folder of the images that went in, for the rejected ones.
       max_pixels: larger images are not decoded.
+      given: the flags of the command; where it writes and what has no effect on
+        the files is not shown.
     """
+    places = {
+        final: storage.join(folder, now)
+        for now, final in names.items()
+        if not storage.is_remote(folder)
+    }
+    shards = [s.name for part in manifest.splits.values() for s in part.shards]
     figures, samples = page_data.collect(
         folder, list(manifest.splits), page_examples.NUM_SAMPLES
     )
@@ -47,15 +66,21 @@ def write(
         *_accounts(manifest),
         *page_examples.rejects(manifest, image_dir, max_pixels),
         *page_examples.contact_sheet(
-            folder, manifest, figures, samples, max_pixels
+            manifest,
+            {name: places[name] for name in shards if name in places},
+            figures,
+            samples,
+            max_pixels,
         ),
         *_selection(manifest),
         *page_examples.near_duplicates(manifest, image_dir, max_pixels),
         *_details(manifest),
-        *_command(manifest),
+        *_command(manifest, given),
     ]
     content = page_html.page("Data set report", body)
-    (folder / schema.REPORT_NAME).write_text(content, encoding="utf-8")
+    storage.write_bytes(
+        storage.join(folder, schema.REPORT_NAME), content.encode()
+    )
 
 
 def _warnings(manifest: schema.Manifest) -> Iterator[str]:
@@ -261,22 +286,17 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-def _command(manifest: schema.Manifest) -> Iterator[str]:
+def _command(manifest: schema.Manifest, given: Sequence[str]) -> Iterator[str]:
     yield "<h2>Command</h2>"
-    flags = []
-    for name, value in manifest.arguments.items():
-        if name in _NO_FLAGS or value is None or value is False:
-            continue
-        if value is True:
-            flags.append(f"--{name}")
-            continue
-        shown = ",".join(value) if isinstance(value, list) else str(value)
-        flags.append(shlex.quote(f"--{name}={shown}"))
-    lines = ["python -m tfrecord_tools.convert", *flags]
-    shown = " \\\n    ".join(page_html.text(line) for line in lines)
-    yield f"<pre>{shown}</pre>"
+    name = "merge" if formats.BOXES in manifest.formats else "convert"
+    lines = [f"python -m tfrecord_tools.{name}"]
+    for flag in given:
+        if flag.lstrip("-").split("=")[0] not in _NO_EFFECT:
+            lines.append(shlex.quote(flag))
+    lines.append("--output_dir=OUT")
+    yield f"<pre>{_JOINT.join(map(page_html.text, lines))}</pre>"
     yield page_html.table(
         ["argument", "value"],
-        [[name, _short(value)] for name, value in manifest.arguments.items()],
+        [[key, _short(value)] for key, value in manifest.arguments.items()],
         2,
     )

@@ -67,7 +67,11 @@ class Manifest:
     "filtered" (by reason: left out on purpose) and "rejected" (by reason:
     faults); in = written + filtered + rejected. `rejects` gives up to 20
     examples for each reason. `image_size` is (height, width), or None where
-    images keep their own.
+    images keep their own. `resize` says how images were brought to it: "mode",
+    and for "letterbox" the "position" and "fill", and in "content" the size
+    that images of each size have within it (the most frequent ones).
+    `formats` says what was written, `checksums` has the SHA-256 of what is no
+    shard; for a folder, one over those of its files.
     """
 
     classes: tuple[str, ...]
@@ -80,6 +84,9 @@ class Manifest:
     split_rule: dict[str, Any]
     arguments: dict[str, Any]
     format_version: int = FORMAT_VERSION
+    formats: tuple[str, ...] = ("tfrecord",)
+    resize: dict[str, Any] | None = None
+    checksums: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -128,6 +135,7 @@ def parse_manifest(text: str, source: str) -> Manifest:
                 **values,
                 "classes": tuple(values["classes"]),
                 "image_size": None if size is None else (size[0], size[1]),
+                "formats": tuple(values.get("formats", ("tfrecord",))),
                 "splits": splits,
             }
         )

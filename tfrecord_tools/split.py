@@ -6,11 +6,10 @@ import collections
 import dataclasses
 import hashlib
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfrecord_tools import command
+from tfrecord_tools import command, storage
 
 TRAIN = "train"
 VAL = "val"
@@ -143,7 +142,7 @@ def _index_names(paths: Mapping[str, str]) -> dict[str, set[str]]:
 
 def _read_list(flag: str, path: str) -> list[str]:
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+        text = storage.read_bytes(path).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise command.UserError(
             command.ExitCode.USAGE,

@@ -66,6 +66,7 @@ def validate(options: Options) -> None:
     found = findings.Findings(options.max_examples)
     if data.manifest is not None:
         manifest_checks.check_files(data.files, data.manifest, found)
+        manifest_checks.check_others(data.folder, data.manifest, found)
     with adoption.opened(
         options.write_manifest, data.folder, data.classes
     ) as adopted:

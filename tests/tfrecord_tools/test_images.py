@@ -41,7 +41,7 @@ def test_plain_image_keeps_its_bytes(
     content = _saved(made_dataset.pixels(0), file_format, _orientation(1))
     photo = _read(tmp_path, content)
     assert photo.kept == (content, file_format.lower())
-    encoded = images.encode(photo, 95)
+    encoded = images.encode(photo, "keep", 95)
     assert encoded.content == content
     assert (encoded.height, encoded.width) == (48, 64)
     assert encoded.format == file_format.lower()
@@ -71,7 +71,7 @@ def test_other_images_become_rgb_jpegs(
         source.convert("RGB"), int
     )
     assert np.abs(difference).mean() < 3  # the file's own compression
-    encoded = images.encode(photo, 95)
+    encoded = images.encode(photo, "keep", 95)
     decoded = Image.open(io.BytesIO(encoded.content))
     assert (encoded.format, decoded.mode, decoded.size) == (
         "jpeg",
@@ -157,7 +157,7 @@ def test_resize_moves_the_boxes_with_the_pixels() -> None:
     array = np.zeros((40, 60, 3), np.uint8)
     array[10:20, 30:50] = 255
     image, boxes = images.resize(
-        Image.fromarray(array), [(10.0, 30.0, 20.0, 50.0)], (80, 30)
+        Image.fromarray(array), [(10.0, 30.0, 20.0, 50.0)], (80, 30), "stretch"
     )
     assert image.size == (30, 80)
     assert boxes == [(20.0, 15.0, 40.0, 25.0)]

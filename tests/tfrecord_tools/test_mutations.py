@@ -103,9 +103,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def _options(folder: pathlib.Path) -> planning.Options:
     return planning.Options(
-        input_dir=folder,
-        image_dir=folder,
-        output_dir=folder / "out",
+        input_dir=str(folder),
+        image_dir=str(folder),
+        output_dir=str(folder / "out"),
         labels=label_map.make_label_map(["car", "truck", "bus"], []),
         image_size=None,
         choice=split.Choice(
@@ -122,6 +122,11 @@ def _options(folder: pathlib.Path) -> planning.Options:
         overwrite=False,
         jpeg_quality=95,
         max_pixels=10_000,
+        resize="stretch",
+        image_format="keep",
+        formats=("tfrecord",),
+        engine="local",
+        beam_args=(),
     )
 
 
@@ -138,6 +143,8 @@ def test_planned_and_prepared_objects_add_up(
         settings = prepare.Settings(
             labels=options.labels,
             image_size=(10, 10),
+            resize="stretch",
+            image_format="keep",
             jpeg_quality=95,
             max_pixels=10_000,
         )

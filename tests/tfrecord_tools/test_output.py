@@ -6,13 +6,11 @@ import errno
 import fcntl
 import os
 import pathlib
-import shutil
-from typing import Any
 
 import pytest
 
 from tests.tfrecord_tools import made_dataset
-from tfrecord_tools import shards
+from tfrecord_tools import storage
 
 
 @pytest.fixture
@@ -126,10 +124,10 @@ def test_full_disk(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(path: pathlib.Path) -> str:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    def fail(path: str) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
-    monkeypatch.setattr(shards, "file_sha256", fail)
+    monkeypatch.setattr(storage, "sha256", fail)
     assert dataset.convert() == 74
     assert "No space left on device" in capsys.readouterr().err
     assert dataset.final_names() == []
@@ -150,23 +148,20 @@ class _KilledError(Exception):
 def _convert_until(
     dataset: made_dataset.Dataset,
     monkeypatch: pytest.MonkeyPatch,
-    owner: Any,
     operation: str,
     name: str,
     *flags: str,
 ) -> None:
     """Converts, and ends before an operation touches a name in the output."""
-    call = getattr(owner, operation)
+    call = getattr(storage, operation)
 
-    def stop(*paths: pathlib.Path, **options: bool) -> None:
-        if paths[-1] == dataset.output / name:
+    def stop(*paths: str) -> None:
+        if paths[-1] == str(dataset.output / name):
             raise _KilledError
-        call(*paths, **options)
+        call(*paths)
 
     with monkeypatch.context() as patch:
-        patch.setattr(owner, operation, stop)
-        # A killed process does not tidy up either.
-        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        patch.setattr(storage, operation, stop)
         with pytest.raises(_KilledError):
             dataset.convert(*flags)
 
@@ -175,7 +170,7 @@ def test_killed_while_renaming(
     dataset: made_dataset.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _convert_until(
-        dataset, monkeypatch, os, "replace", "train.json", "--num_shards=2"
+        dataset, monkeypatch, "rename", "train.json", "--num_shards=2"
     )
     assert "train-00000-of-00002.tfrecord" in dataset.final_names()
     assert "dataset.json" not in dataset.final_names()
@@ -195,7 +190,7 @@ def test_killed_while_overwriting(
     assert dataset.convert("--num_shards=2") == 0
     flags = ("--num_shards=1", "--overwrite")
     old = "train-00001-of-00002.tfrecord"
-    _convert_until(dataset, monkeypatch, pathlib.Path, "unlink", old, *flags)
+    _convert_until(dataset, monkeypatch, "remove", old, *flags)
     # Half of the old shards must not pass for a data set.
     assert old in dataset.final_names()
     assert "dataset.json" not in dataset.final_names()

@@ -10,6 +10,8 @@ from tfrecord_tools import label_map, prepare
 SETTINGS = prepare.Settings(
     labels=label_map.make_label_map(["car"], []),
     image_size=None,
+    resize="stretch",
+    image_format="keep",
     jpeg_quality=95,
     max_pixels=10_000,
 )

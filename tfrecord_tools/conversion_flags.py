@@ -1,0 +1,187 @@
+"""The flags of the commands that read annotations, and what they ask for."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+from absl import flags
+
+from tfrecord_tools import command, label_map, planning, split, storage
+
+COMMON = flags.FlagValues()
+
+flags.DEFINE_string(
+    "input_dir", None, "folder with the annotation files", flag_values=COMMON
+)
+flags.DEFINE_string(
+    "output_dir", None, "folder for the data set", flag_values=COMMON
+)
+flags.DEFINE_string(
+    "image_dir",
+    None,
+    "folder with the images, if it is not the input folder",
+    flag_values=COMMON,
+)
+flags.DEFINE_string(
+    "classes",
+    "car,truck,bus,pedestrian",
+    "class names; their order gives the ids, from 1 on",
+    flag_values=COMMON,
+)
+flags.DEFINE_multi_string(
+    "class_map",
+    [],
+    "from:to, an annotated class and the class it counts as; repeated",
+    flag_values=COMMON,
+)
+flags.DEFINE_string(
+    "train_list",
+    None,
+    "text file with the images to train on, one per line: path, file name, or"
+    " that without the extension; without it all images",
+    flag_values=COMMON,
+)
+flags.DEFINE_string(
+    "val_list",
+    None,
+    "text file with the images to validate on",
+    flag_values=COMMON,
+)
+flags.DEFINE_float(
+    "val_fraction",
+    None,
+    "share of the images to validate on; whole drives are moved",
+    flag_values=COMMON,
+)
+flags.DEFINE_bool(
+    "eval_on_train",
+    False,
+    "validate on the training images: shows that training works, says nothing"
+    " about new images",
+    flag_values=COMMON,
+)
+flags.DEFINE_integer(
+    "seed", 0, "sets the order and the choice of drives", flag_values=COMMON
+)
+flags.DEFINE_float(
+    "max_rejects",
+    0.01,
+    "largest share of images with a fault; above it nothing is written",
+    lower_bound=0.0,
+    upper_bound=1.0,
+    flag_values=COMMON,
+)
+flags.DEFINE_bool(
+    "allow_empty_classes",
+    False,
+    "accept a class that no annotation has",
+    flag_values=COMMON,
+)
+flags.DEFINE_integer(
+    "num_workers",
+    None,
+    "processes; without it one per core",
+    lower_bound=1,
+    flag_values=COMMON,
+)
+flags.DEFINE_bool(
+    "overwrite",
+    False,
+    "replace the data set in the output folder",
+    flag_values=COMMON,
+)
+flags.DEFINE_integer(
+    "max_pixels",
+    100_000_000,
+    "an image with more pixels is rejected before it is decoded",
+    lower_bound=1,
+    flag_values=COMMON,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Writing:
+    """What is written, and by what; see planning.Options."""
+
+    image_size: tuple[int, int] | None
+    resize: str
+    image_format: str
+    jpeg_quality: int
+    num_shards: int | None
+    formats: tuple[str, ...]
+    engine: str
+    beam_args: tuple[str, ...]
+
+
+def options(values: flags.FlagValues, writing: Writing) -> planning.Options:
+    """Returns what the flags ask for.
+
+    Args:
+      values: parsed flags; all of COMMON are among them.
+      writing: what is written.
+
+    Raises:
+      command.UserError: a flag is missing or wrong, or two contradict each
+        other.
+    """
+    input_dir = _folder(values, "input_dir")
+    choice = split.Choice(
+        train_list=values.train_list,
+        val_list=values.val_list,
+        val_fraction=values.val_fraction,
+        eval_on_train=values.eval_on_train,
+        seed=values.seed,
+    )
+    split.check_choice(choice)
+    found = planning.Options(
+        input_dir=input_dir,
+        image_dir=values.image_dir or input_dir,
+        output_dir=_folder(values, "output_dir"),
+        labels=label_map.make_label_map(
+            [name.strip() for name in values.classes.split(",")],
+            values.class_map,
+        ),
+        choice=choice,
+        max_rejects=values.max_rejects,
+        allow_empty_classes=values.allow_empty_classes,
+        num_workers=values.num_workers or len(os.sched_getaffinity(0)),
+        overwrite=values.overwrite,
+        max_pixels=values.max_pixels,
+        image_size=writing.image_size,
+        resize=writing.resize,
+        image_format=writing.image_format,
+        jpeg_quality=writing.jpeg_quality,
+        num_shards=writing.num_shards,
+        formats=writing.formats,
+        engine=writing.engine,
+        beam_args=writing.beam_args,
+        given=command.given(values),
+    )
+    _check_folders(found)
+    return found
+
+
+def _folder(values: flags.FlagValues, name: str) -> str:
+    value = values[name].value
+    if not value:
+        raise command.UserError(
+            command.ExitCode.USAGE, f"--{name} is missing: {values[name].help}."
+        )
+    return str(value)
+
+
+def _check_folders(options: planning.Options) -> None:
+    for name in ("input_dir", "image_dir"):
+        path = getattr(options, name)
+        if not storage.is_folder(path):
+            raise command.UserError(
+                command.ExitCode.USAGE, f"--{name}={path} is not a folder."
+            )
+        if storage.absolute(path) == storage.absolute(options.output_dir):
+            raise command.UserError(
+                command.ExitCode.USAGE,
+                f"--{name} and --output_dir are both {path}. Choose another"
+                " folder for the output: train.json and the like would be"
+                " taken for annotations.",
+            )
