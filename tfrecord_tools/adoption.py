@@ -51,7 +51,7 @@ class Adoption:
             return  # nothing will be committed then
         self._writers[split].add(
             checked.source_id,
-            checked.name,
+            checked.file_name or str(checked.source_id),
             images.Encoded(
                 content=b"",
                 format="",

@@ -66,13 +66,10 @@ class Findings:
         if len(finding.examples) < self._max_examples:
             finding.examples.append(sentence)
 
-    def has_room(self, kind: str) -> bool:
-        """Tells whether the next sentence of a kind may be kept."""
-        return all(
-            len(found.examples) < self._max_examples
-            for (found_kind, _), found in self._found.items()
-            if found_kind == kind
-        )
+    def has_room(self, kind: str, is_warning: bool) -> bool:
+        """Tells whether the next sentence of a kind will be kept."""
+        found = self._found.get((kind, is_warning))
+        return found is None or len(found.examples) < self._max_examples
 
     @property
     def num_errors(self) -> int:

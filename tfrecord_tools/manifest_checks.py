@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tfrecord_tools import (
     coco_file,
@@ -106,6 +107,27 @@ def check_others(
                 "manifest",
                 f"{name} was changed: its SHA-256 is not the manifest's {said}",
             )
+
+
+def check_rule(split_rule: Mapping[str, Any], found: findings.Findings) -> None:
+    """Repeats what the conversion found in two splits and left there."""
+    shared = split_rule.get("groups_in_several_splits")
+    if shared:
+        found.add(
+            "leak",
+            f"{shared['count']} groups (drives) have images in several splits,"
+            f" such as {shared['examples'][0]}",
+            is_warning=True,
+        )
+    near = split_rule.get("near_duplicates")
+    if near and near["pairs"] and not near.get("moved"):
+        pair = near["examples"][0]
+        found.add(
+            "leak",
+            f"{near['pairs']} pairs of images of two splits look the same, such"
+            f" as {pair['first']} and {pair['second']}",
+            is_warning=True,
+        )
 
 
 def check_counts(

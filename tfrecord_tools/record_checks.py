@@ -39,11 +39,12 @@ class Task:
 class Checked:
     """A record after its checks, without its image.
 
-    `boxes` are [N, 4] float64, y_min, x_min, y_max, x_max in pixels as stored.
+    `file_name` is "" where there is none; `boxes` are [N, 4] float64, y_min,
+    x_min, y_max, x_max in pixels as stored.
     """
 
     place: int
-    name: str
+    file_name: str
     source_id: int | None
     content_digest: int
     height: int
@@ -88,7 +89,7 @@ def _check(
         crowd = np.zeros(len(labels), bool)
     checked = Checked(
         place=record.place,
-        name=exam.name,
+        file_name=exam.text(schema.FILENAME),
         source_id=source_id,
         content_digest=found.digest if found else 0,
         height=height,
@@ -127,8 +128,8 @@ def _compare(
             f"the image is {checked.width}x{checked.height}, the COCO JSON says"
             f" {truth.width}x{truth.height}",
         )
-    if not checked.name.startswith("source_id ") and (
-        coco_file.digest(checked.name) != truth.name_digest
+    if checked.file_name and (
+        coco_file.digest(checked.file_name) != truth.name_digest
     ):
         exam.fault(
             "coco_record",

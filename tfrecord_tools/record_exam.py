@@ -71,7 +71,7 @@ class Fault(NamedTuple):
 
 def where(shard: str, number: int, name: str) -> str:
     """Returns where a record is, for a message; numbers count from 0."""
-    return f"{shard}, record {number} ({name})"
+    return f"{shard}, record {number}" + (f" ({name})" if name else "")
 
 
 def _shown(content: bytes) -> str:

@@ -76,7 +76,9 @@ class Repeats:
             self._ids[split].add(checked.source_id, checked.place)
         if checked.content_digest:
             self._images.add(checked.content_digest, checked.place)
-        self._names.add(coco_file.digest(checked.name), checked.place)
+        if checked.file_name:
+            name = coco_file.digest(checked.file_name)
+            self._names.add(name, checked.place)
 
     def _split(self, place: int) -> str:
         return self._splits[place >> _NUMBER_BITS]
@@ -88,12 +90,16 @@ class Repeats:
         return record_exam.where(file.name, number, name)
 
     def check(
-        self, split_rule: Mapping[str, Any], found: findings.Findings
+        self,
+        split_rule: Mapping[str, Any],
+        is_ours: bool,
+        found: findings.Findings,
     ) -> None:
         """Reports what is there twice.
 
         Args:
           split_rule: the manifest's, {} without one.
+          is_ours: whether file names are paths, each of one image.
           found: where it goes.
         """
         for marks in self._ids.values():
@@ -110,24 +116,26 @@ class Repeats:
                 is_warning=True,
             )
             return
+        leaked = self._check_images(found)
+        for first, *others in self._names.repeated():
+            for other in others:
+                if self._split(other) == self._split(first) or other in leaked:
+                    continue
+                text = "the same file name"
+                self._report(found, "leak", first, other, text, not is_ours)
+
+    def _check_images(self, found: findings.Findings) -> set[int]:
+        """Reports equal images; returns the places of those in two splits."""
         leaked = set()
-        for group in self._images.repeated():
-            first = group[0]
-            for other in group[1:]:
+        text = "the same image"
+        for first, *others in self._images.repeated():
+            for other in others:
                 if self._split(other) == self._split(first):
-                    self._report(
-                        found, "same_image", first, other, "the same image"
-                    )
+                    self._report(found, "same_image", first, other, text, True)
                 else:
                     leaked.add(other)
-                    self._report(found, "leak", first, other, "the same image")
-        for group in self._names.repeated():
-            for other in group[1:]:
-                if self._split(other) != self._split(group[0]) and (
-                    other not in leaked
-                ):
-                    text = "the same file name"
-                    self._report(found, "leak", group[0], other, text)
+                    self._report(found, "leak", first, other, text)
+        return leaked
 
     def _report(
         self,
@@ -136,12 +144,11 @@ class Repeats:
         first: int,
         other: int,
         what: str,
+        is_warning: bool = False,
     ) -> None:
-        if found.has_room(kind):
-            # Only now, as a name is read from the file again.
-            sentence = (
-                f"{self._where(other)} has {what} as {self._where(first)}"
-            )
-        else:
-            sentence = ""
-        found.add(kind, sentence, is_warning=kind == "same_image")
+        sentence = ""
+        if found.has_room(kind, is_warning):
+            # Only now, as names are read from the files again.
+            places = self._where(other), self._where(first)
+            sentence = f"{places[0]} has {what} as {places[1]}"
+        found.add(kind, sentence, is_warning)

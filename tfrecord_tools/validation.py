@@ -135,7 +135,8 @@ def _read(
         if adopted is not None:
             adopted.add(split, record)
     rule = data.manifest.split_rule if data.manifest else {}
-    seen.check(rule, found)
+    seen.check(rule, manifest_checks.is_ours(data.manifest), found)
+    manifest_checks.check_rule(rule, found)
     for split, sums in counted.items():
         truth = truths[split]
         if truth is not None:

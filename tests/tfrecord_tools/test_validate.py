@@ -113,6 +113,23 @@ def test_manifest_with_other_counts(
     assert "split 'val': objects of 'bus' 1, the manifest says 0" in out
 
 
+def test_groups_that_the_conversion_left_in_two_splits(
+    folder: pathlib.Path, capsys: Captured
+) -> None:
+    def change(manifest: Any) -> None:
+        pair = {"first": "a.jpg", "second": "c.jpg", "distance": 1}
+        manifest["split_rule"].update(
+            groups_in_several_splits={"count": 2, "examples": ["day/1"]},
+            near_duplicates={"pairs": 7, "examples": [pair]},
+        )
+
+    made_changes.edit(folder, change)
+    assert made_foreign.validate_folder(folder) == 0
+    out = capsys.readouterr().out
+    assert "2 groups (drives) have images in several splits, such as d" in out
+    assert "7 pairs of images of two splits look the same, such as a" in out
+
+
 def test_class_without_objects(folder: pathlib.Path, capsys: Captured) -> None:
     """Absent from val: a warning; only in val: it cannot be learned."""
     kept: list[tf.train.Example] = []

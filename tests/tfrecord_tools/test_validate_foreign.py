@@ -208,6 +208,28 @@ def test_what_does_not_hinder_training_is_a_warning(
     assert "record 1 (000000000007.jpg) has the same image as" in out
 
 
+def test_names_and_ids_may_repeat_in_other_splits(
+    tmp_path: pathlib.Path, capsys: Captured
+) -> None:
+    """Ids do in every split; names without a folder are no image's own."""
+    for number, split in enumerate(("train", "val")):
+        record = made_foreign.coco_record(1, [CAR])
+        nameless = made_foreign.coco_record(2, [BUS])
+        del nameless["image/filename"]
+        for place, other in enumerate((record, nameless)):
+            content = made_foreign.jpeg(10 * number + place)
+            other["image/encoded"] = made_foreign.feature([content])
+            del other["image/key/sha256"]
+        made_foreign.write(tmp_path / f"{split}.tfrecord", [record, nameless])
+    flags = ("--write_manifest", "--classes=car,bus")
+    assert made_foreign.validate_folder(tmp_path, *flags) == 0
+    out = capsys.readouterr().out
+    assert "warning: images, files or groups that are in two splits: 1\n" in out
+    assert "val.tfrecord, record 0 (000000000001.jpg) has the same file" in out
+    names = ground_truth.load(str(tmp_path / "val.json")).file_names
+    assert names == {1: "000000000001.jpg", 2: "2"}
+
+
 def test_existing_coco_json_is_compared_and_kept(
     tmp_path: pathlib.Path, capsys: Captured
 ) -> None:
