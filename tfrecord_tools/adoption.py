@@ -52,6 +52,7 @@ class Adoption:
         self._writers[split].add(
             checked.source_id,
             checked.file_name or str(checked.source_id),
+            None,
             images.Encoded(
                 content=b"",
                 format="",

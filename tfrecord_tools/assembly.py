@@ -201,6 +201,7 @@ def _write_truth(
                 writer.add(
                     line["image_id"],
                     line["stored"] or line["file"],
+                    line["file"] if line["stored"] else None,
                     images.Encoded(
                         content=b"",
                         format="",

@@ -140,7 +140,15 @@ def undo_moves(folder: str) -> None:
     path = storage.join(partial, _MOVES)
     if not storage.is_file(path):
         return
-    if not storage.is_file(storage.join(folder, schema.MANIFEST_NAME)):
+    final = storage.join(folder, schema.MANIFEST_NAME)
+    if storage.is_file(final):
+        written = storage.join(partial, schema.MANIFEST_NAME)
+        if not storage.is_file(written) or (
+            storage.read_bytes(written) == storage.read_bytes(final)
+        ):
+            # All was done but the tidying up.
+            storage.remove_tree(partial)
+    else:
         plan = json.loads(storage.read_bytes(path))
         there = set(storage.names(partial))
         for name in plan["replaced"]:

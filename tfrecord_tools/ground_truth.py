@@ -63,6 +63,7 @@ class Writer:
         self,
         image_id: int,
         file_name: str,
+        original: str | None,
         image: images.Encoded,
         objects: Sequence[prepare.StoredObject],
     ) -> None:
@@ -71,6 +72,7 @@ class Writer:
         Args:
           image_id: the record's source_id.
           file_name: the image's path below its folder.
+          original: its path in the input, where that is another one.
           image: the image as stored.
           objects: its objects, in pixels of the image as stored.
         """
@@ -80,6 +82,8 @@ class Writer:
             "height": image.height,
             "width": image.width,
         }
+        if original is not None:
+            entry["original"] = original
         comma = ",\n" if self._num_images else "\n"
         self._file.write(comma + json.dumps(entry))
         self._num_images += 1

@@ -1,7 +1,7 @@
 """Files and folders, on this machine or in an object store.
 
-A path is text. One with a scheme (gs://, s3://, hdfs://, ram://) goes through
-TensorFlow's file systems, and TensorFlow is imported only then, as every worker
+A path is text. One with a scheme, as gs://, goes through TensorFlow's file
+systems, and TensorFlow is imported only then, as every worker
 process would need some 400 MB for it; all others go through the operating
 system. Either way what fails raises OSError.
 """
@@ -82,6 +82,7 @@ def read_bytes(path: str) -> bytes:
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a file anew."""
     if is_remote(path):
+        remove(path)  # some file systems would write behind what is there
         with as_os_errors(path), _gfile().GFile(path, "wb") as file:
             file.write(content)
         return
@@ -202,6 +203,7 @@ def copy(source: str, target: str) -> None:
     if not is_remote(source) and not is_remote(target):
         shutil.copyfile(source, target)
         return
+    remove(target)
     with as_os_errors(source):
         _gfile().copy(source, target, overwrite=True)
 
@@ -229,13 +231,12 @@ def remove(path: str) -> None:
 
 def remove_tree(path: str) -> None:
     """Removes a folder with all that is in it; does nothing without one."""
-    if is_remote(path):
-        if is_folder(path):
+    with contextlib.suppress(FileNotFoundError):
+        if not is_remote(path):
+            shutil.rmtree(path)
+        elif is_folder(path):
             with as_os_errors(path):
                 _gfile().rmtree(path)
-        return
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(path)
 
 
 def flush(path: str) -> None:

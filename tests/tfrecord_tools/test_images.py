@@ -164,3 +164,40 @@ def test_resize_moves_the_boxes_with_the_pixels() -> None:
     bright = np.argwhere(np.asarray(image)[..., 0] > 127)
     np.testing.assert_array_equal(bright.min(0), [20, 15])
     np.testing.assert_array_equal(bright.max(0) + 1, [40, 25])
+
+
+@pytest.mark.parametrize(
+    ("size", "content"),
+    [
+        ((80, 60), (40, 60)),  # fill below
+        ((40, 100), (40, 60)),  # fill at the right
+        ((100, 90), (60, 90)),
+        ((20, 33), (20, 30)),
+        ((80, 120), (80, 120)),  # the same shape: no fill
+        ((1, 600), (1, 2)),
+        ((600, 1), (1, 1)),
+    ],
+)
+def test_letterbox_keeps_the_shape(
+    size: tuple[int, int], content: tuple[int, int]
+) -> None:
+    array = np.full((40, 60, 3), 255, np.uint8)
+    boxes: list[images.Box] = [(0.0, 0.0, 40.0, 60.0), (10.0, 30.0, 20.0, 50.0)]
+    image, moved = images.resize(
+        Image.fromarray(array), boxes, size, images.LETTERBOX
+    )
+    pixels = np.asarray(image)
+    assert pixels.shape == (*size, 3)
+    height, width = content
+    assert (pixels[:height, :width] == 255).all()
+    assert (pixels[height:] == images.FILL).all()
+    assert (pixels[:, width:] == images.FILL).all()
+    assert moved[0] == pytest.approx((0, 0, height, width))
+    assert moved[1] == pytest.approx(
+        (height / 4, width / 2, height / 2, width * 5 / 6)
+    )
+
+
+def test_fill_is_what_the_network_takes_for_nothing() -> None:
+    mean = np.array([0.485, 0.456, 0.406]) * 255
+    assert np.abs(mean - images.FILL).max() <= 0.5

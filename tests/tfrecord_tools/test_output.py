@@ -201,3 +201,48 @@ def test_killed_while_overwriting(
         "train-00000-of-00001.tfrecord",
         "train.json",
     ]
+
+
+@pytest.mark.parametrize("name", ["images", "labels", "data.yaml"])
+def test_folders_of_somebody_else_are_not_replaced(
+    dataset: made_dataset.Dataset,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    (dataset.output / name).mkdir(parents=True)
+    (dataset.output / name / "mine").write_text("mine")
+    flags = ("--output_format=yolo", "--overwrite")
+    assert dataset.convert(*flags) == 73
+    assert f"holds {name}, which is no data set's" in capsys.readouterr().err
+    assert (dataset.output / name / "mine").read_text() == "mine"
+    assert dataset.convert("--output_format=tfrecord") == 0
+    assert (dataset.output / name / "mine").read_text() == "mine"
+
+
+def test_overwriting_removes_what_the_new_one_lacks(
+    dataset: made_dataset.Dataset,
+) -> None:
+    assert dataset.convert("--output_format=tfrecord,yolo") == 0
+    assert dataset.convert("--output_format=coco", "--overwrite") == 0
+    assert dataset.final_names() == [
+        "dataset.json",
+        "images",
+        "report.html",
+        "train.json",
+    ]
+    assert dataset.convert("--output_format=tfrecord", "--overwrite") == 0
+    assert dataset.final_names() == [
+        "dataset.json",
+        "report.html",
+        "train-00000-of-00001.tfrecord",
+        "train.json",
+    ]
+
+
+def test_removed_images_are_noticed(
+    dataset: made_dataset.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dataset.convert("--output_format=coco") == 0
+    (dataset.output / "images").rename(dataset.output / "elsewhere")
+    assert dataset.convert("--output_format=coco") == 73
+    assert "its images is missing" in capsys.readouterr().err
