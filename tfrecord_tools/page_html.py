@@ -38,7 +38,8 @@ th, td { padding: .25rem .8rem; text-align: right; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 th { color: var(--faint); font-weight: 600; white-space: nowrap; }
 td.name, th.name { text-align: left; overflow-wrap: anywhere; }
-td.name { min-width: 3rem; } td.name:nth-last-child(2) { min-width: 10rem; }
+td.name { min-width: 6rem; }
+td.name:first-child:has(+ td.name + td.name) { min-width: 2rem; }
 td.bar { min-width: 11rem; } td.bar span { display: block; height: .8rem;
   margin-top: .3rem; background: var(--bar); border-radius: 2px;
   min-width: 1px; }
