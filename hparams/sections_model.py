@@ -128,7 +128,7 @@ class Data(leaf.Section):
         at_least=0,
     )
     skip_crowd_during_training: bool = leaf.leaf(
-        True, "Leave crowd regions out of the targets."
+        True, "Leave crowd regions and difficult objects out of the targets."
     )
     shuffle_buffer: int = leaf.leaf(
         1024, "Records held while shuffling; 1 keeps their order.", at_least=1

@@ -67,11 +67,13 @@ class Adoption:
                     box=(box[0], box[1], box[2], box[3]),
                     is_truncated=False,
                     is_crowd=is_crowd,
+                    is_difficult=is_difficult,
                 )
-                for label, box, is_crowd in zip(
+                for label, box, is_crowd, is_difficult in zip(
                     checked.labels.tolist(),
                     checked.boxes.tolist(),
                     checked.is_crowd.tolist(),
+                    checked.is_difficult.tolist(),
                     strict=True,
                 )
             ],

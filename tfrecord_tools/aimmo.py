@@ -1,4 +1,9 @@
-"""Reads AIMMO's raw annotation files: one JSON per image, boxes in pixels.
+"""Reads AIMMO's annotation files: one JSON per image, in four variants.
+
+A is the raw delivery: `size`, and per object `attribute`, the fine class. B was
+preprocessed: `attribute`, and no size. C is the platform's export: `metadata`
+with height and width, and per object `attributes` and `label`. D is C with
+polygons, or with points that are nested one level deeper.
 
 Nothing in a file is trusted to have the type it should have: a fault of the
 file raises AnnotationFault, a fault of one object rejects that object.
@@ -6,25 +11,17 @@ file raises AnnotationFault, a fault of one object rejects that object.
 
 from __future__ import annotations
 
-import json
 import math
 import pathlib
 import re
-import typing
 from typing import Any
 
-from tfrecord_tools import annotation
+from tfrecord_tools import annotation, json_values
 
 _BOX_TYPE = "bbox"
 _MIN_POINTS = 2  # two opposite corners already give a box
 _SIZE = re.compile(r"\s*(\d{1,7})\s*[*xX]\s*(\d{1,7})\s*")  # WIDTH*HEIGHT
-
-
-class _ObjectFault(ValueError):
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
+_OBJECT_KEYS = frozenset(["attribute", "label", "points"])
 
 
 def parse_annotation(path: str) -> annotation.Annotation:
@@ -52,7 +49,7 @@ def parse_bytes(content: bytes, path: str) -> annotation.Annotation:
     Raises:
       annotation.AnnotationFault: the content is of no use.
     """
-    top = _load(content)
+    top = json_values.load(content)
     if "annotations" not in top:
         raise annotation.AnnotationFault(
             "annotations_missing", "there is no key 'annotations'"
@@ -62,90 +59,103 @@ def parse_bytes(content: bytes, path: str) -> annotation.Annotation:
         items = []
     if not isinstance(items, list):
         raise annotation.AnnotationFault(
-            "annotations_not_a_list", f"'annotations' is {_kind(items)}"
+            "annotations_not_a_list",
+            f"'annotations' is {json_values.kind(items)}",
         )
-    image_name = _optional_text(top, "filename")
-    parent_path = _optional_text(top, "parent_path")
-    image_size = _parse_size(top.get("size"))
-    objects, filtered, rejected = _parse_objects(items)
+    variant = _variant(top, items)
+    parent_path = json_values.optional_text(top, "parent_path")
+    found = annotation.collect(
+        ((_annotation_id(item, i), item) for i, item in enumerate(items)),
+        _read_object,
+    )
     return annotation.Annotation(
         file=path,
-        image_name=image_name,
-        image_size=image_size,
+        variant=variant,
+        image_name=json_values.optional_text(top, "filename"),
+        image_size=_image_size(top),
         drive=None if parent_path is None else _drive(parent_path),
-        objects=tuple(objects),
-        filtered=tuple(filtered),
-        rejected=tuple(rejected),
+        objects=found.objects,
+        filtered=found.filtered,
+        rejected=found.rejected,
         fields=_image_fields(top, parent_path),
     )
 
 
-def _fields(record: dict[str, Any]) -> dict[str, str]:
-    """Returns what a record says in single values, as text as in the file."""
-    return {
-        key: json.dumps(value) if isinstance(value, bool) else str(value)
-        for key, value in record.items()
-        if isinstance(value, (str, int, float)) and _is_text(key)
-    }
+def _variant(top: dict[str, Any], items: list[Any]) -> str:
+    """Returns the variant's letter; raises if the file is none of them."""
+    records = [item for item in items if isinstance(item, dict)]
+    keys = {key for record in records for key in record}
+    if (records and not keys & _OBJECT_KEYS) or "categories" in top:
+        shown = sorted(keys) if records else sorted(top)
+        raise annotation.AnnotationFault(
+            "unknown_variant",
+            "none of AIMMO's variants: objects with 'attribute' or 'label',"
+            f" and 'points', were expected, found {annotation.quoted(shown)}",
+        )
+    if "metadata" not in top and "attributes" not in keys:
+        return "B" if top.get("size") is None else "A"
+    is_plain = all(
+        record.get("type") == _BOX_TYPE and not _is_nested(record.get("points"))
+        for record in records
+    )
+    return "C" if is_plain else "D"
+
+
+def _is_nested(points: Any) -> bool:
+    """Tells whether these are lists of points, one level deeper."""
+    return (
+        isinstance(points, list)
+        and bool(points)
+        and all(
+            isinstance(ring, list)
+            and ring
+            and all(isinstance(point, list) for point in ring)
+            for ring in points
+        )
+    )
 
 
 def _image_fields(
     top: dict[str, Any], parent_path: str | None
 ) -> dict[str, str]:
-    found = _fields(top)
+    nested = top.get("attributes")
+    found = json_values.fields(nested) if isinstance(nested, dict) else {}
+    found.update(json_values.fields(top))
     parts = [part for part in (parent_path or "").split("/") if part]
     if parts and "camera" not in found:
         found["camera"] = parts[-1]
     return found
 
 
-def _load(content: bytes) -> dict[str, Any]:
-    try:
-        top = json.loads(content.decode("utf-8-sig"))
-    except RecursionError as error:
-        raise annotation.AnnotationFault(
-            "not_json", "lists or objects are nested too deeply"
-        ) from error
-    except ValueError as error:  # also bytes that are not UTF-8
-        raise annotation.AnnotationFault("not_json", str(error)) from error
-    if not isinstance(top, dict):
-        raise annotation.AnnotationFault(
-            "not_an_annotation", f"an object was expected, this is {_kind(top)}"
-        )
-    return top
+def _object_fields(item: dict[str, Any]) -> dict[str, str]:
+    nested = item.get("attributes")
+    found = json_values.fields(nested) if isinstance(nested, dict) else {}
+    return {**found, **json_values.fields(item)}
 
 
-def _kind(value: Any) -> str:
-    names = {
-        dict: "an object",
-        list: "a list",
-        str: "text",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        type(None): "null",
-    }
-    return names[type(value)]
-
-
-def _is_text(value: Any) -> typing.TypeGuard[str]:
-    """Tells whether value is text that can be written anywhere."""
-    if not isinstance(value, str) or not value:
-        return False
-    # JSON can spell half a surrogate pair, which no file can hold.
-    return not any("\ud800" <= c <= "\udfff" or c == "\0" for c in value)
-
-
-def _optional_text(top: dict[str, Any], key: str) -> str | None:
-    value = top.get(key)
-    if value is None:
-        return None
-    if not _is_text(value):
-        raise annotation.AnnotationFault(
-            f"{key}_not_text",
-            f"{key!r} is {annotation.quoted(value)}, text was expected",
-        )
-    return str(value)
+def _image_size(top: dict[str, Any]) -> tuple[int, int] | None:
+    """Returns (height, width) as `size` or `metadata` gives it, or None."""
+    size = _parse_size(top.get("size"))
+    metadata = top.get("metadata")
+    if metadata is None:
+        return size
+    if isinstance(metadata, dict):
+        height, width = metadata.get("height"), metadata.get("width")
+        if height is None and width is None:
+            return size
+        if json_values.is_side(height) and json_values.is_side(width):
+            if size not in (None, (height, width)):
+                raise annotation.AnnotationFault(
+                    "size_contradicts_itself",
+                    f"'size' is {annotation.quoted(top.get('size'))},"
+                    f" 'metadata' {annotation.quoted(metadata)}",
+                )
+            return height, width
+    raise annotation.AnnotationFault(
+        "metadata_not_understood",
+        f"'metadata' is {annotation.quoted(metadata)}, whole numbers 'height'"
+        " and 'width' were expected",
+    )
 
 
 def _parse_size(value: Any) -> tuple[int, int] | None:
@@ -168,86 +178,34 @@ def _drive(parent_path: str) -> str:
     return "/".join(parts[:-1])
 
 
-def _parse_objects(
-    items: list[Any],
-) -> tuple[list[annotation.Object], list[str], list[annotation.RejectedObject]]:
-    """Returns the usable objects, reasons of those left out, and faults."""
-    objects: list[annotation.Object] = []
-    filtered: list[str] = []
-    rejected: list[annotation.RejectedObject] = []
-    seen: set[tuple[Any, ...]] = set()
-    for index, item in enumerate(items):
-        annotation_id = _annotation_id(item, index)
-        try:
-            reason = _filter_reason(item)
-            if reason is not None:
-                filtered.append(reason)
-                continue
-            parsed = _parse_object(item, annotation_id)
-            key = (parsed.class_name, parsed.box)
-            if key in seen:
-                raise _ObjectFault(
-                    "duplicate_object",
-                    "an object before it has the same class and box",
-                )
-            seen.add(key)
-            objects.append(parsed)
-        except _ObjectFault as fault:
-            rejected.append(
-                annotation.RejectedObject(
-                    annotation_id=annotation_id,
-                    reason=fault.reason,
-                    detail=fault.detail,
-                )
-            )
-    return objects, filtered, rejected
-
-
 def _annotation_id(item: Any, index: int) -> str:
     value = item.get("id") if isinstance(item, dict) else None
-    if _is_text(value) or type(value) is int:
+    if json_values.is_text(value) or type(value) is int:
         return annotation.quoted(value).strip("'")
     return f"number {index + 1} in the list"
 
 
-def _filter_reason(item: Any) -> str | None:
-    """Returns why an object is left out on purpose, or None."""
+def _read_object(item: Any, annotation_id: str) -> annotation.Object | str:
+    """Returns an object, or why it is left out on purpose."""
     if not isinstance(item, dict):
-        raise _ObjectFault(
-            "object_not_a_record", f"an object was expected, not {_kind(item)}"
+        raise annotation.ObjectFault(
+            "object_not_a_record",
+            f"an object was expected, not {json_values.kind(item)}",
         )
     kind = item.get("type")
-    if not _is_text(kind):
-        raise _ObjectFault(
+    if not json_values.is_text(kind):
+        raise annotation.ObjectFault(
             "no_type", f"'type' is {annotation.quoted(kind)}, not text"
         )
     if kind != _BOX_TYPE:
         return f"type:{kind[: annotation.MAX_QUOTED]}"
-    return "isfake" if _flag(item, "isfake") else None
-
-
-def _flag(item: dict[str, Any], key: str) -> bool:
-    """Tells whether a whole number is above 0; absent and null are 0."""
-    value = item.get(key)
-    if value is None:
-        return False
-    if not isinstance(value, int):
-        raise _ObjectFault(
-            f"{key}_not_a_number",
-            f"{key!r} is {annotation.quoted(value)}, a whole number was"
-            " expected",
-        )
-    return value > 0
-
-
-def _parse_object(
-    item: dict[str, Any], annotation_id: str
-) -> annotation.Object:
+    if json_values.flag(item, "isfake"):
+        return "isfake"
     name = item.get("attribute")
     if name is None or name == "":
         name = item.get("label")
-    if not _is_text(name):
-        raise _ObjectFault(
+    if not json_values.is_text(name):
+        raise annotation.ObjectFault(
             "no_class",
             "neither 'attribute' nor 'label' gives a class name"
             f" ({annotation.quoted(name)})",
@@ -256,8 +214,8 @@ def _parse_object(
         annotation_id=annotation_id,
         class_name=name,
         box=_parse_box(item.get("points")),
-        is_truncated=_flag(item, "truncation"),
-        fields=_fields(item),
+        is_truncated=json_values.flag(item, "truncation"),
+        fields=_object_fields(item),
     )
 
 
@@ -267,8 +225,10 @@ def _parse_box(points: Any) -> tuple[float, float, float, float]:
     All points count: some annotators begin at another corner, so the first and
     the third point need not be the top left and the bottom right one.
     """
+    if _is_nested(points):
+        points = [point for ring in points for point in ring]
     if not isinstance(points, list) or len(points) < _MIN_POINTS:
-        raise _ObjectFault(
+        raise annotation.ObjectFault(
             "too_few_points",
             f"'points' is {annotation.quoted(points)}, a list of at least"
             f" {_MIN_POINTS} points was expected",
@@ -280,11 +240,9 @@ def _parse_box(points: Any) -> tuple[float, float, float, float]:
 
 
 def _parse_point(point: Any) -> tuple[float, float]:
-    numbers = isinstance(point, list) and all(
-        type(value) in (int, float) for value in point
-    )
+    numbers = isinstance(point, list) and all(map(json_values.is_number, point))
     if not numbers or len(point) != 2:
-        raise _ObjectFault(
+        raise annotation.ObjectFault(
             "points_not_numbers",
             f"point {annotation.quoted(point)} is not [x, y]",
         )
@@ -293,7 +251,7 @@ def _parse_point(point: Any) -> tuple[float, float]:
     except OverflowError:  # a whole number beyond what a float holds
         x = y = math.inf
     if not (math.isfinite(x) and math.isfinite(y)):
-        raise _ObjectFault(
+        raise annotation.ObjectFault(
             "points_not_finite", f"point {annotation.quoted(point)}"
         )
     return x, y

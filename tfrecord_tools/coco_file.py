@@ -28,6 +28,7 @@ class Truth(NamedTuple):
       labels: [N] int64 category ids.
       boxes: [N, 4] float64, y_min, x_min, y_max, x_max, pixels as stored.
       is_crowd: [N] bool.
+      is_difficult: [N] bool, as ground_truth.Writer marks them.
     """
 
     height: int
@@ -36,6 +37,7 @@ class Truth(NamedTuple):
     labels: np.ndarray
     boxes: np.ndarray
     is_crowd: np.ndarray
+    is_difficult: np.ndarray
 
 
 def digest(text: str) -> int:
@@ -60,6 +62,7 @@ class _Columns:
     labels: array.array
     boxes: array.array
     crowds: array.array
+    difficult: array.array
 
 
 class CocoFile:
@@ -82,7 +85,7 @@ class CocoFile:
         self.categories: dict[int, str] = {}
         self.faults: list[str] = []
         self.num_faults = 0
-        found = _Columns(*(array.array(code) for code in "qqQqqdb"))
+        found = _Columns(*(array.array(code) for code in "qqQqqdbb"))
         try:
             with open(path, encoding="utf-8") as file:
                 for key, item in json_stream.items(file):
@@ -119,11 +122,13 @@ class CocoFile:
                 image = _integer(item["image_id"])
                 label = _integer(item["category_id"])
                 crowd = bool(item.get("iscrowd", 0))
+                difficult = bool(item.get("difficult", 0))
                 x, y, width, height = numbers
                 found.object_images.append(image)
                 found.labels.append(label)
                 found.boxes.extend((y, x, y + height, x + width))
                 found.crowds.append(crowd)
+                found.difficult.append(difficult)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             self._fault(f"{what}: {type(error).__name__}: {error}")
 
@@ -142,6 +147,7 @@ class CocoFile:
         self._labels = np.array(found.labels, np.int64)[order]
         self._boxes = np.array(found.boxes, np.float64).reshape(-1, 4)[order]
         self._crowds = np.array(found.crowds, bool)[order]
+        self._difficult = np.array(found.difficult, bool)[order]
         known = np.isin(self._owners, self.image_ids)
         for number in np.unique(self._owners[~known]):
             self._fault(f"annotations are of image id {number}, not in images")
@@ -163,6 +169,7 @@ class CocoFile:
             labels=self._labels[first:last],
             boxes=self._boxes[first:last],
             is_crowd=self._crowds[first:last],
+            is_difficult=self._difficult[first:last],
         )
 
 

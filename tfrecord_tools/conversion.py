@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from tfrecord_tools import (
     assembly,
     command,
     data_set,
+    entries,
     files,
     images,
     output,
@@ -32,9 +34,12 @@ def convert(options: planning.Options) -> None:
         final name.
     """
     started_s = time.monotonic()
-    with output.locked(options.output_dir):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(output.locked(options.output_dir))
+        aside = stack.enter_context(output.aside(options.output_dir))
         # Look first: all of this needs no image to be decoded.
-        found = planning.find(options)
+        found = planning.find(options, aside)
+        options = planning.with_found(options, found)
         arguments = _arguments(options, found)
         if output.is_done(
             options.output_dir, arguments, options.formats, options.overwrite
@@ -58,7 +63,7 @@ def convert(options: planning.Options) -> None:
             objects.add(written.objects)
             _check(options, written.splits, image_account, objects)
             manifest = _manifest(
-                options, plan, written, arguments, image_account, objects
+                options, found, plan, arguments, written, image_account, objects
             )
             with data_set.disk_errors(options.output_dir):
                 report_page.write(
@@ -81,9 +86,10 @@ def convert(options: planning.Options) -> None:
 
 def _manifest(
     options: planning.Options,
+    found: entries.Found,
     plan: planning.Plan,
-    written: assembly.Written,
     arguments: dict[str, Any],
+    written: assembly.Written,
     image_account: accounts.Account,
     objects: accounts.Account,
 ) -> schema.Manifest:
@@ -109,6 +115,7 @@ def _manifest(
         formats=options.formats,
         resize=_resize(options, written.source_sizes),
         checksums=written.checksums,
+        source=found.facts,
     )
 
 
@@ -154,7 +161,7 @@ def _resize(
 
 
 def _arguments(
-    options: planning.Options, found: planning.Found
+    options: planning.Options, found: entries.Found
 ) -> dict[str, Any]:
     """Returns all that decides what is written, for the manifest."""
     choice = options.choice
@@ -163,6 +170,8 @@ def _arguments(
     return {
         "input_dir": storage.absolute(options.input_dir),
         "image_dir": storage.absolute(options.image_dir),
+        "format": options.format,
+        "coordinates": options.coordinates,
         "classes": list(options.labels.classes),
         "mapping": dict(options.labels.mapping),
         "image_size": None if size is None else f"{size[1]}x{size[0]}",

@@ -7,7 +7,15 @@ import os
 
 from absl import flags
 
-from tfrecord_tools import command, label_map, planning, split, storage
+from tfrecord_tools import (
+    annotation_formats,
+    command,
+    coordinates,
+    label_map,
+    planning,
+    split,
+    storage,
+)
 
 COMMON = flags.FlagValues()
 
@@ -25,8 +33,24 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string(
     "classes",
-    "car,truck,bus,pedestrian",
-    "class names; their order gives the ids, from 1 on",
+    None,
+    "class names; their order gives the ids, from 1 on; without it"
+    " car,truck,bus,pedestrian for AIMMO, elsewhere all names of the data set",
+    flag_values=COMMON,
+)
+flags.DEFINE_enum(
+    "format",
+    annotation_formats.AUTO,
+    [annotation_formats.AUTO, *annotation_formats.ALL],
+    "the annotations' format; auto: what the folder shows",
+    flag_values=COMMON,
+)
+flags.DEFINE_enum(
+    "coordinates",
+    coordinates.AUTO,
+    [coordinates.AUTO, *coordinates.ALL],
+    "what the boxes' numbers are; auto: as the format says, in AIMMO's files as"
+    " the data shows",
     flag_values=COMMON,
 )
 flags.DEFINE_multi_string(
@@ -138,10 +162,10 @@ def options(values: flags.FlagValues, writing: Writing) -> planning.Options:
         input_dir=input_dir,
         image_dir=values.image_dir or input_dir,
         output_dir=_folder(values, "output_dir"),
-        labels=label_map.make_label_map(
-            [name.strip() for name in values.classes.split(",")],
-            values.class_map,
-        ),
+        format=values.format,
+        coordinates=values.coordinates,
+        classes=_classes(values.classes),
+        class_map=tuple(values.class_map),
         choice=choice,
         max_rejects=values.max_rejects,
         allow_empty_classes=values.allow_empty_classes,
@@ -160,6 +184,14 @@ def options(values: flags.FlagValues, writing: Writing) -> planning.Options:
     )
     _check_folders(found)
     return found
+
+
+def _classes(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    classes = tuple(name.strip() for name in text.split(","))
+    label_map.check_classes(classes)
+    return classes
 
 
 def _folder(values: flags.FlagValues, name: str) -> str:

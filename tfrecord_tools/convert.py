@@ -1,11 +1,12 @@
-"""Converts AIMMO annotations to sharded TFRecords and COCO JSON.
+"""Converts annotations to sharded TFRecords and COCO JSON.
 
   python -m tfrecord_tools.convert --input_dir=IN --output_dir=OUT
 
-IN holds AIMMO's JSON files, one per image, and the images, in any folders below
-it. OUT gets train-*.tfrecord, train.json (the boxes as COCO JSON), the same for
-val, and dataset.json: what was written, left out and rejected, and why. The
-same command again goes on where a stopped one ended.
+IN holds AIMMO's or COCO's JSON files, Pascal VOC's XML files or a YOLO data
+set, and the images, in any folders below it. OUT gets train-*.tfrecord,
+train.json (the boxes as COCO JSON), the same for val, and dataset.json: what
+was written, left out and rejected, and why. The same command again goes on
+where a stopped one ended.
 """
 
 from __future__ import annotations

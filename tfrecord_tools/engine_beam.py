@@ -17,6 +17,7 @@ import apache_beam as beam
 from tfrecord_tools import (
     command,
     decoding,
+    entries,
     part_writer,
     parts,
     prepare,
@@ -166,10 +167,10 @@ def _plain(part: parts.Part) -> dict[str, Any]:
     """Returns a part in what JSON can hold."""
     values = dataclasses.asdict(part)
     for item in values["items"]:
-        item["task"] = {
-            key: {"hex": value.hex()} if isinstance(value, bytes) else value
-            for key, value in item["task"].items()
-        }
+        task = item["task"]
+        task["checksum"] = task["checksum"].hex()
+        # JSON has no other keys than text.
+        task["reading"]["names"] = list(task["reading"]["names"].items())
     return values
 
 
@@ -177,11 +178,13 @@ def _part(values: dict[str, Any]) -> parts.Part:
     """Returns the part that _plain was called on."""
     items = []
     for item in values["items"]:
-        task: dict[str, Any] = {
-            key: bytes.fromhex(value["hex"])
-            if isinstance(value, dict)
-            else value
-            for key, value in item["task"].items()
-        }
+        task: dict[str, Any] = dict(item["task"])
+        reading, entry = dict(task["reading"]), dict(task["entry"])
+        reading["names"] = dict(reading["names"])
+        if entry["aside"] is not None:
+            entry["aside"] = tuple(entry["aside"])
+        task["checksum"] = bytes.fromhex(task["checksum"])
+        task["reading"] = entries.Reading(**reading)
+        task["entry"] = entries.Entry(**entry)
         items.append(parts.Item(**{**item, "task": prepare.Task(**task)}))
     return parts.Part(**{**values, "items": tuple(items)})

@@ -53,8 +53,8 @@ def serialize(
         schema.LABEL: _ints([o.label for o in objects]),
         schema.TEXT: _bytes([classes[o.label - 1].encode() for o in objects]),
         schema.AREA: _floats([o.area for o in objects]),
-        schema.IS_CROWD: _ints([0] * len(objects)),
-        schema.DIFFICULT: _ints([0] * len(objects)),
+        schema.IS_CROWD: _ints([int(o.is_crowd) for o in objects]),
+        schema.DIFFICULT: _ints([int(o.is_difficult) for o in objects]),
         schema.TRUNCATED: _ints([int(o.is_truncated) for o in objects]),
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from tfrecord_tools import annotation, command, storage
 
-ANNOTATION_SUFFIX = ".json"
 IMAGE_SUFFIXES = frozenset(
     [".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"]
 )
@@ -19,14 +18,17 @@ IMAGE_SUFFIXES = frozenset(
 _SEPARATOR = re.compile(r"[._-]")
 
 
-def find(folder: str, excluded: str) -> tuple[list[str], list[str]]:
-    """Returns annotation files and images below a folder.
+def find(
+    folder: str, excluded: str, suffixes: frozenset[str]
+) -> tuple[list[str], list[str]]:
+    """Returns files with these suffixes, and images, below a folder.
 
     Linked folders are not entered.
 
     Args:
       folder: where to look.
       excluded: a folder not to enter: the output may lie inside the input.
+      suffixes: of what may be annotations, lower case.
 
     Returns:
       Two sorted lists of paths relative to folder, with "/" between parts.
@@ -44,7 +46,7 @@ def find(folder: str, excluded: str) -> tuple[list[str], list[str]]:
         for name in names:
             suffix = os.path.splitext(name)[1].lower()
             path = name if below == os.curdir else os.path.join(below, name)
-            if suffix == ANNOTATION_SUFFIX:
+            if suffix in suffixes:
                 annotations.append(path)
             elif suffix in IMAGE_SUFFIXES:
                 images.append(path)
@@ -116,6 +118,18 @@ class ImageIndex:
             self._by_name[name].append(path)
             self._by_stem[os.path.splitext(name)[0]].append(path)
 
+    def find_path(self, path: str) -> str:
+        """Returns the image with a path, or the only one whose path ends so.
+
+        Raises:
+          annotation.AnnotationFault: as find.
+        """
+        parts = _checked_parts(path)
+        whole = "/".join(parts)
+        found = self._with_ending(parts)
+        exact = [image for image in found if _key(image) == whole]
+        return _only(exact or found, path)
+
     def find(self, file: str, image_name: str | None, drive: str | None) -> str:
         """Returns the image of an annotation file.
 
@@ -136,31 +150,20 @@ class ImageIndex:
         candidates = self._candidates(file, image_name)
         if len(candidates) > 1:
             candidates = _nearest_folders(candidates, file, drive)
-        if not candidates:
-            raise annotation.AnnotationFault(
-                "image_missing",
-                "no image is called"
-                f" {annotation.quoted(image_name or 'like the file')}, nor like"
-                " the annotation file",
-            )
-        if len(candidates) > 1:
-            shown = ", ".join(candidates[:3])
-            raise annotation.AnnotationFault(
-                "image_ambiguous",
-                f"{len(candidates)} images have this name: {shown}",
-            )
-        return candidates[0]
+        return _only(candidates, image_name or "like the annotation file")
+
+    def _with_ending(self, parts: list[str]) -> list[str]:
+        ending = "/" + "/".join(parts)
+        return [
+            path
+            for path in self._by_name.get(parts[-1], ())
+            if ("/" + _key(path)).endswith(ending)
+        ]
 
     def _candidates(self, file: str, image_name: str | None) -> list[str]:
         if image_name is not None:
             parts = _checked_parts(image_name)
-            ending = "/" + "/".join(parts)
-            found = [
-                path
-                for path in self._by_name.get(parts[-1], ())
-                if ("/" + _key(path)).endswith(ending)
-            ]
-            found = found or self._by_stem.get(
+            found = self._with_ending(parts) or self._by_stem.get(
                 os.path.splitext(parts[-1])[0], []
             )
             if found:
@@ -171,6 +174,20 @@ class ImageIndex:
             if stem[:end] in self._by_stem:
                 return self._by_stem[stem[:end]]
         return []
+
+
+def _only(candidates: list[str], name: str) -> str:
+    if not candidates:
+        raise annotation.AnnotationFault(
+            "image_missing", f"no image is called {annotation.quoted(name)}"
+        )
+    if len(candidates) > 1:
+        shown = ", ".join(candidates[:3])
+        raise annotation.AnnotationFault(
+            "image_ambiguous",
+            f"{len(candidates)} images have this name: {shown}",
+        )
+    return candidates[0]
 
 
 def _checked_parts(image_name: str) -> list[str]:
@@ -205,6 +222,12 @@ def _nearest_folders(
         wanted.append(_key(drive).split("/"))
     scores = {c: _score(os.path.dirname(_key(c)), wanted) for c in candidates}
     best = max(scores.values())
+    if best == 0:  # as in DIR/Annotations and DIR/JPEGImages
+        parent = [wanted[0][:-1]]
+        scores = {
+            c: _score(os.path.dirname(_key(c)), parent) for c in candidates
+        }
+        best = max(scores.values())
     return [c for c in candidates if scores[c] == best]
 
 

@@ -18,7 +18,7 @@ _OPTIONAL = {
     schema.TEXT: "the id decides",
     schema.AREA: "the box's is taken",
     schema.IS_CROWD: "no object is taken for a crowd",
-    schema.DIFFICULT: "not read",
+    schema.DIFFICULT: "no object is left out as difficult",
     schema.TRUNCATED: "not read",
 }
 

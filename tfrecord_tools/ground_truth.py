@@ -12,6 +12,11 @@ from typing import Any
 
 from tfrecord_tools import images, prepare
 
+# pycocotools ignores an object whose area is in none of its ranges, and matches
+# it by the IoU as any other. It reads no key "ignore", and a crowd, the other
+# thing it ignores, also swallows every detection that lies within its box.
+_IGNORED_AREA = -1.0
+
 
 class Writer:
     """Writes one COCO JSON file, one image after the other.
@@ -97,7 +102,9 @@ class Writer:
                 "image_id": image_id,
                 "category_id": item.label,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "area": item.area,
+                "area": _IGNORED_AREA if item.is_difficult else item.area,
                 "iscrowd": int(item.is_crowd),
             }
+            if item.is_difficult:
+                entry["difficult"] = 1
             self._objects.write(comma + json.dumps(entry))

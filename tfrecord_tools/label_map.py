@@ -26,10 +26,14 @@ AIMMO_MAPPING: Mapping[str, str] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelMap:
-    """Ordered classes, and the class each annotated name belongs to."""
+    """Ordered classes, and the class each annotated name belongs to.
+
+    `default` is the mapping of the annotations' format, whatever the classes.
+    """
 
     classes: tuple[str, ...]
     mapping: Mapping[str, str]
+    default: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def label(self, class_name: str) -> int | None:
         """Returns the id, 1 or above; None for a name that is not mapped."""
@@ -38,7 +42,9 @@ class LabelMap:
 
 
 def make_label_map(
-    classes: Sequence[str], class_map: Sequence[str]
+    classes: Sequence[str],
+    class_map: Sequence[str],
+    default: Mapping[str, str] = AIMMO_MAPPING,
 ) -> LabelMap:
     """Returns the label map that the flags describe.
 
@@ -48,12 +54,13 @@ def make_label_map(
     Args:
       classes: names in the order of their ids.
       class_map: texts "from:to".
+      default: the default mapping.
 
     Raises:
       command.UserError: a name is empty, twice, or unknown.
     """
-    _check_classes(classes)
-    mapping = {s: t for s, t in AIMMO_MAPPING.items() if t in classes}
+    check_classes(classes)
+    mapping = {s: t for s, t in default.items() if t in classes}
     mapping.update({name: name for name in classes})
     explicit: dict[str, str] = {}
     for text in class_map:
@@ -77,10 +84,26 @@ def make_label_map(
                 f" {explicit[source]!r} and {target!r}. Keep one.",
             )
     mapping.update(explicit)
-    return LabelMap(classes=tuple(classes), mapping=mapping)
+    return LabelMap(classes=tuple(classes), mapping=mapping, default=default)
 
 
-def _check_classes(classes: Sequence[str]) -> None:
+def data_set_classes(
+    names: Sequence[str], class_map: Sequence[str]
+) -> tuple[str, ...]:
+    """Returns the classes that a data set's own names give, in their order.
+
+    A name that class_map maps to another gives the other.
+    """
+    explicit = dict(text.rpartition(":")[::2] for text in class_map)
+    return tuple(dict.fromkeys(explicit.get(name, name) for name in names))
+
+
+def check_classes(classes: Sequence[str]) -> None:
+    """Checks that no class is without a name or named twice.
+
+    Raises:
+      command.UserError: one is.
+    """
     shown = ",".join(classes)
     if not classes or not all(classes):
         raise command.UserError(
@@ -109,7 +132,7 @@ def check_all_found(label_map: LabelMap, found: Mapping[str, int]) -> None:
     """
     present = {label_map.mapping.get(name) for name, n in found.items() if n}
     messages = [
-        _missing_message(name, found)
+        _missing_message(name, found, label_map.default)
         for name in label_map.classes
         if name not in present
     ]
@@ -123,9 +146,11 @@ def check_all_found(label_map: LabelMap, found: Mapping[str, int]) -> None:
         )
 
 
-def _missing_message(name: str, found: Mapping[str, int]) -> str:
+def _missing_message(
+    name: str, found: Mapping[str, int], default: Mapping[str, str]
+) -> str:
     candidates = dict(found)
-    for source, target in AIMMO_MAPPING.items():
+    for source, target in default.items():
         if source != target and found.get(source):
             candidates[target] = candidates.get(target, 0) + found[source]
     candidates = {n: count for n, count in candidates.items() if count}

@@ -11,6 +11,8 @@ from typing import Any
 
 from tfrecord_tools import command, data_set, journal, schema, storage
 
+_ASIDE = ".aside"
+
 
 @contextlib.contextmanager
 def locked(folder: str) -> Iterator[None]:
@@ -66,6 +68,20 @@ def partial(folder: str) -> Iterator[str]:
     path = storage.join(folder, data_set.PARTIAL)
     with data_set.disk_errors(folder), journal.kept_if_of_use(path):
         yield path
+
+
+@contextlib.contextmanager
+def aside(folder: str) -> Iterator[str]:
+    """Gives a place inside the output folder for what is set aside meanwhile.
+
+    It is made by who needs it and removed at the end.
+    """
+    path = storage.join(folder, _ASIDE)
+    storage.remove_tree(path)  # of a run that was killed
+    try:
+        yield path
+    finally:
+        storage.remove_tree(path)
 
 
 def is_done(

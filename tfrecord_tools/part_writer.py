@@ -15,8 +15,8 @@ from tfrecord_tools import (
     accounts,
     example,
     formats,
+    pairing,
     parts,
-    planning,
     prepare,
     storage,
     stored_files,
@@ -69,7 +69,7 @@ class Writer:
           OSError: it cannot be written.
         """
         if isinstance(result, prepare.Rejected):
-            planning.reject_image(self._images, result)
+            pairing.reject_image(self._images, result)
             self._objects.rejected["image_rejected"] += item.num_objects
             return
         if self._with_records:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import functools
-import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 
 from tfrecord_tools import (
     accounts,
-    annotation,
+    annotation_formats,
     command,
-    files,
+    data_set,
+    entries,
     label_map,
-    pool,
+    pairing,
     prepare,
-    progress,
     split,
+    storage,
 )
 
-_BATCH = 64  # files per message to a worker
 _TOP_REASONS = 5
 
 
@@ -31,13 +29,17 @@ class Options:
 
     Folders are paths as storage.py takes them. `formats` are names of
     formats.FORMATS, `resize` and `image_format` modes of images.py, `engine` is
-    "local" or "beam".
+    "local" or "beam". `labels` and `reading` follow from what with_found is
+    told.
     """
 
     input_dir: str
     image_dir: str
     output_dir: str
-    labels: label_map.LabelMap
+    format: str
+    coordinates: str
+    classes: tuple[str, ...] | None
+    class_map: tuple[str, ...]
     image_size: tuple[int, int] | None
     choice: split.Choice
     num_shards: int | None
@@ -52,15 +54,9 @@ class Options:
     formats: tuple[str, ...]
     engine: str
     beam_args: tuple[str, ...]
+    labels: label_map.LabelMap = label_map.LabelMap(classes=(), mapping={})
+    reading: entries.Reading = entries.Reading(format="", folder="")
     given: tuple[str, ...] = ()  # the flags themselves, for the report
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Found:
-    """The files of a data set, relative to input_dir and to image_dir."""
-
-    annotations: list[str]
-    images: list[str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,28 +76,72 @@ class Plan:
     rule: dict[str, object]
 
 
-def find(options: Options) -> Found:
-    """Returns the data set's files.
+def find(options: Options, aside: str) -> entries.Found:
+    """Returns the data set's annotations and images.
+
+    Args:
+      options: what the flags ask for.
+      aside: a folder for what is set aside while reading; need not exist.
 
     Raises:
-      command.UserError: there is no annotation file.
+      command.UserError: there is no annotation, the format is not clear, or the
+        disk refuses.
     """
-    annotations, images = files.find(options.input_dir, options.output_dir)
-    if options.image_dir != options.input_dir:
-        _, images = files.find(options.image_dir, options.output_dir)
-    if not annotations:
-        raise command.UserError(
-            command.ExitCode.DATA,
-            f"--input_dir={options.input_dir} holds no annotation file"
-            " (*.json), nor do its folders. Expected AIMMO's JSON files, one"
-            " per image.",
+    with data_set.disk_errors(options.output_dir):
+        return annotation_formats.find(
+            options.format,
+            options.input_dir,
+            options.image_dir,
+            options.output_dir,
+            aside,
         )
-    return Found(annotations=annotations, images=images)
+
+
+def with_found(options: Options, found: entries.Found) -> Options:
+    """Returns the options with what follows from the data set: the classes.
+
+    Without --classes they are the format's, else all names of the data set,
+    and then none of them needs to have objects.
+
+    Raises:
+      command.UserError: the flags ask for classes that cannot be.
+    """
+    which = found.reading.format
+    classes = options.classes or annotation_formats.CLASSES.get(which)
+    is_own = classes is None
+    if classes is None:
+        names = found.class_names or pairing.annotated_names(
+            found, options.num_workers
+        )
+        classes = label_map.data_set_classes(names, options.class_map)
+        if not classes:
+            raise command.UserError(
+                command.ExitCode.DATA,
+                f"--input_dir={options.input_dir} names no class and has no"
+                " object. Check the annotation files, or give --classes.",
+            )
+        print(
+            f"classes: {', '.join(classes)} (all of the data set,"
+            f" {annotation_formats.ORDERS[which]})",
+            flush=True,
+        )
+    return dataclasses.replace(
+        options,
+        format=which,
+        classes=classes,
+        labels=label_map.make_label_map(
+            classes,
+            options.class_map,
+            annotation_formats.MAPPINGS.get(which, {}),
+        ),
+        allow_empty_classes=options.allow_empty_classes or is_own,
+        reading=found.reading,
+    )
 
 
 def make_plan(
     options: Options,
-    found: Found,
+    found: entries.Found,
     images: accounts.Account,
     objects: accounts.Account,
 ) -> Plan:
@@ -117,10 +157,18 @@ def make_plan(
       command.UserError: too many faults, a class without objects, or a split
         that is empty or contradicts itself.
     """
-    usable = pair(options, found, images, objects)
+    usable = pairing.pair(
+        found,
+        options.image_dir,
+        options.coordinates,
+        options.num_workers,
+        images,
+        objects,
+    )
     check_rejects(images, options.max_rejects)
     drives = {image: _drive(summary) for image, summary in usable.items()}
-    assignment = split.assign(options.choice, drives)
+    own = _own_splits(usable) if found.has_splits else None
+    assignment = split.assign(options.choice, drives, own)
     chosen = {i for members in assignment.splits.values() for i in members}
     for image, summary in usable.items():
         if image not in chosen:
@@ -144,117 +192,29 @@ def make_plan(
     )
 
 
+def _own_splits(usable: Mapping[str, prepare.Summary]) -> dict[str, str]:
+    """Returns the split that the data set itself puts each image in."""
+    return {
+        image: summary.entry.split
+        for image, summary in usable.items()
+        if summary.entry.split is not None
+    }
+
+
 def _drive(summary: prepare.Summary) -> str:
     # Without parent_path the folder is the best guess.
     return summary.drive or os.path.dirname(summary.file)
 
 
-def _summaries(
-    options: Options, found: Found, images: accounts.Account
-) -> Iterator[prepare.Summary | prepare.Rejected]:
-    """Reads the annotation files; those that must not be read are rejected."""
-    folder = options.input_dir
-    readable = []
-    for file in found.annotations:
-        reason = files.fault(folder, file)
-        if reason is None:
-            readable.append(file)
-            continue
-        yield prepare.Rejected(
-            file=file,
-            reason=f"annotation_{reason}",
-            detail="a file inside --input_dir with a plain name was expected",
-        )
-    batches = [
-        readable[i : i + _BATCH] for i in range(0, len(readable), _BATCH)
-    ]
-    results = pool.run_in_order(
-        functools.partial(prepare.summarize_all, folder),
-        batches,
-        min(options.num_workers, max(1, len(batches))),
+def task(options: Options, item: Item) -> prepare.Task:
+    """Returns what a worker needs to prepare an item."""
+    return prepare.Task(
+        reading=options.reading,
+        entry=item.summary.entry,
+        coordinates=item.summary.coordinates,
+        checksum=item.summary.checksum,
+        image_path=storage.join(options.image_dir, item.image),
     )
-    yield from progress.shown(
-        itertools.chain.from_iterable(results),
-        len(readable),
-        "Reading annotations",
-    )
-
-
-def pair(
-    options: Options,
-    found: Found,
-    images: accounts.Account,
-    objects: accounts.Account,
-) -> dict[str, prepare.Summary]:
-    """Returns each usable image's annotation; the rest goes to the accounts."""
-    named = [p for p in found.images if files.printable(p) == p]
-    for path in sorted(set(found.images) - set(named)):
-        images.num_in += 1
-        images.reject(
-            "image_file_name_not_utf8", {"file": files.printable(path)}
-        )
-    index = files.ImageIndex(named)
-    usable: dict[str, prepare.Summary] = {}
-    mentioned: set[str] = set()
-    for summary in _summaries(options, found, images):
-        images.num_in += 1
-        fault: prepare.Rejected
-        if isinstance(summary, prepare.Rejected):
-            fault = summary
-            mentioned.update(_image_of_unreadable(index, summary.file))
-        else:
-            objects.num_in += summary.num_objects
-            try:
-                image = index.find(
-                    summary.file, summary.image_name, summary.drive
-                )
-                mentioned.add(image)
-                _check_image(options, image, usable)
-                usable[image] = summary
-                continue
-            except annotation.AnnotationFault as error:
-                fault = prepare.Rejected(
-                    file=summary.file, reason=error.reason, detail=error.detail
-                )
-            objects.rejected["image_rejected"] += summary.num_objects
-        reject_image(images, fault)
-    num_unannotated = len(set(named) - mentioned)
-    images.num_in += num_unannotated
-    if num_unannotated:
-        images.filtered["no_annotation"] += num_unannotated
-    return usable
-
-
-def reject_image(images: accounts.Account, fault: prepare.Rejected) -> None:
-    """Counts an image with a fault."""
-    images.reject(
-        fault.reason,
-        {"file": files.printable(fault.file), "detail": fault.detail},
-    )
-
-
-def _image_of_unreadable(index: files.ImageIndex, file: str) -> list[str]:
-    """Returns the image of a broken annotation file, as far as names tell."""
-    try:
-        return [index.find(files.printable(file), None, None)]
-    except annotation.AnnotationFault:
-        return []
-
-
-def _check_image(
-    options: Options, image: str, usable: dict[str, prepare.Summary]
-) -> None:
-    reason = files.fault(options.image_dir, image)
-    if reason is not None:
-        raise annotation.AnnotationFault(
-            f"image_{reason}",
-            f"{image} is a link that leads out of the folder, or no file",
-        )
-    if image in usable:
-        raise annotation.AnnotationFault(
-            "duplicate_annotation",
-            f"{usable[image].file} is an annotation of {image} already",
-        )
 
 
 def check_rejects(images: accounts.Account, max_rejects: float) -> None:

@@ -8,27 +8,61 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
+import os
 from collections.abc import Sequence
 
 import numpy as np
 
-from tfrecord_tools import aimmo, annotation, images, label_map, storage
+from tfrecord_tools import (
+    annotation,
+    annotation_formats,
+    coordinates,
+    entries,
+    images,
+    label_map,
+)
+
+# Normalised boxes are written with six digits or so; less than this beyond the
+# image's edge is not counted as a box that was cut.
+_ROUNDING_PIXELS = 0.01
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What the plan needs to know of one annotation file.
+    """What the plan needs to know of one annotation.
 
     The objects themselves are read again when the record is made: holding them
     all would take memory in proportion to the data set.
+
+    Attributes:
+      entry: where the annotation is.
+      checksum: of its content.
+      variant: as in Annotation, like image_name, is_image_path and drive.
+      num_objects: all of its objects.
+      class_counts: the usable ones of each annotated class.
+      signs: what its boxes show of the data set's coordinates.
+      coordinates: the data set's, once they are decided.
+      num_crowds: crowd regions among the usable ones.
+      num_difficult: difficult ones among them.
     """
 
-    file: str
+    entry: entries.Entry
     checksum: bytes
+    variant: str
     image_name: str | None
+    is_image_path: bool
     drive: str | None
     num_objects: int
     class_counts: dict[str, int]
+    signs: tuple[str, ...]
+    num_crowds: int
+    num_difficult: int
+    coordinates: str = coordinates.PIXELS
+
+    @property
+    def file(self) -> str:
+        """What messages call the annotation."""
+        return self.entry.file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,12 +76,18 @@ class Rejected:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """One image to prepare; `file` names the annotation in messages."""
+    """One image to prepare, and how its annotation is read."""
 
-    file: str
-    annotation_path: str
+    reading: entries.Reading
+    entry: entries.Entry
+    coordinates: str
     checksum: bytes
     image_path: str
+
+    @property
+    def file(self) -> str:
+        """What messages call the annotation."""
+        return self.entry.file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,66 +143,72 @@ def _checksum(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=16).digest()
 
 
-def summarize(folder: str, file: str) -> Summary | Rejected:
-    """Returns the summary of an annotation file, or its fault.
-
-    Args:
-      folder: the input folder.
-      file: path below it.
-    """
+def summarize(
+    reading: entries.Reading, entry: entries.Entry
+) -> Summary | Rejected:
+    """Returns the summary of an annotation, or its fault."""
     try:
-        content = storage.read_bytes(storage.join(folder, file))
-        parsed = aimmo.parse_bytes(content, file)
-    except OSError as error:
-        return Rejected(
-            file=file,
-            reason="annotation_unreadable",
-            detail=f"{error.strerror}",
-        )
+        content = entries.read(reading.folder, entry)
+        parsed = annotation_formats.parse(reading, entry, content)
     except annotation.AnnotationFault as fault:
-        return Rejected(file=file, reason=fault.reason, detail=fault.detail)
+        return Rejected(
+            file=entry.file, reason=fault.reason, detail=fault.detail
+        )
+    drive = parsed.drive
+    if drive is None and entry.image is not None:
+        drive = os.path.dirname(entry.image) or os.curdir
     counts = collections.Counter(o.class_name for o in parsed.objects)
     return Summary(
-        file=file,
+        entry=entry,
         checksum=_checksum(content),
+        variant=parsed.variant,
         image_name=parsed.image_name,
-        drive=parsed.drive,
+        is_image_path=parsed.is_image_path,
+        drive=drive,
         num_objects=parsed.num_objects,
         class_counts=dict(counts),
+        signs=coordinates.signs(parsed.objects),
+        num_crowds=sum(o.is_crowd for o in parsed.objects),
+        num_difficult=sum(o.is_difficult for o in parsed.objects),
     )
 
 
 def summarize_all(
-    folder: str, batch: Sequence[str]
+    reading: entries.Reading, batch: Sequence[entries.Entry]
 ) -> list[Summary | Rejected]:
-    """Returns the summary of each file of a batch."""
-    return [summarize(folder, file) for file in batch]
+    """Returns the summary of each entry of a batch."""
+    return [summarize(reading, entry) for entry in batch]
 
 
 def prepare(settings: Settings, task: Task) -> Prepared | Rejected:
     """Returns one image ready to be stored, or its fault."""
-    file = task.file
+    file = task.entry.file
     try:
-        content = storage.read_bytes(task.annotation_path)
+        content = entries.read(task.reading.folder, task.entry)
         if _checksum(content) != task.checksum:
             return Rejected(
                 file=file,
                 reason="annotation_changed",
                 detail="the file was written while it was being converted",
             )
-        parsed = aimmo.parse_bytes(content, file)
+        parsed = annotation_formats.parse(task.reading, task.entry, content)
         photo = images.read(task.image_path, settings.max_pixels)
         size = (photo.image.height, photo.image.width)
         _check_size(parsed, size)
-    except OSError as error:
-        return Rejected(
-            file=file,
-            reason="annotation_unreadable",
-            detail=f"{error.strerror}",
-        )
     except (annotation.AnnotationFault, images.ImageFault) as fault:
         return Rejected(file=file, reason=fault.reason, detail=fault.detail)
-    return _fit(parsed, photo, settings)
+    return _fit(_in_pixels(parsed, task.coordinates, size), photo, settings)
+
+
+def _in_pixels(
+    parsed: annotation.Annotation, which: str, size: tuple[int, int]
+) -> annotation.Annotation:
+    """Returns the annotation with boxes in pixels of the image."""
+    moved = tuple(
+        dataclasses.replace(o, box=coordinates.to_pixels(o.box, which, size))
+        for o in parsed.objects
+    )
+    return dataclasses.replace(parsed, objects=moved)
 
 
 def _check_size(parsed: annotation.Annotation, size: tuple[int, int]) -> None:
@@ -195,7 +241,8 @@ def _fit(
             rejected.append(fault)
             continue
         box = _clip(item.box, photo.image.height, photo.image.width)
-        num_clipped += box != item.box
+        cut = max(abs(a - b) for a, b in zip(box, item.box, strict=True))
+        num_clipped += cut > _ROUNDING_PIXELS
         kept.append((item, label))
         boxes.append(box)
     source_size = (photo.image.height, photo.image.width)
@@ -212,7 +259,13 @@ def _fit(
         ),
         source_size=source_size,
         objects=tuple(
-            StoredObject(label=label, box=box, is_truncated=item.is_truncated)
+            StoredObject(
+                label=label,
+                box=box,
+                is_truncated=item.is_truncated,
+                is_crowd=item.is_crowd,
+                is_difficult=item.is_difficult,
+            )
             for (item, label), box in zip(kept, boxes, strict=True)
         ),
         filtered=dict(filtered),

@@ -53,6 +53,7 @@ class Checked:
     texts: tuple[str, ...]
     boxes: np.ndarray
     is_crowd: np.ndarray
+    is_difficult: np.ndarray
     missing: tuple[str, ...]
     faults: tuple[record_exam.Fault, ...]
 
@@ -82,11 +83,16 @@ def _check(
     height = found.height if found else 0
     width = found.width if found else 0
     labels = np.array(exam.values(schema.LABEL), np.int64)
-    crowd = np.array(exam.values(schema.IS_CROWD), bool)
+    marks = [
+        np.array(exam.values(key), bool)
+        for key in (schema.IS_CROWD, schema.DIFFICULT)
+    ]
     if len(labels) != len(sides):
         labels, sides = labels[:0], sides[:0]
-    if len(crowd) != len(labels):
-        crowd = np.zeros(len(labels), bool)
+    crowd, difficult = (
+        mark if len(mark) == len(labels) else np.zeros(len(labels), bool)
+        for mark in marks
+    )
     checked = Checked(
         place=record.place,
         file_name=exam.text(schema.FILENAME),
@@ -101,6 +107,7 @@ def _check(
         ),
         boxes=sides * np.array([height, width, height, width], np.float64),
         is_crowd=crowd,
+        is_difficult=difficult,
         missing=missing,
         faults=(),
     )
@@ -156,11 +163,18 @@ def _compare(
 def _unmatched(checked: Checked, truth: coco_file.Truth) -> int | None:
     """Returns the first object without an equal one in the COCO JSON."""
     is_free = np.ones(len(truth.labels), bool)
-    for index, (label, box, crowd) in enumerate(
-        zip(checked.labels, checked.boxes, checked.is_crowd, strict=True)
+    for index, (label, box, crowd, difficult) in enumerate(
+        zip(
+            checked.labels,
+            checked.boxes,
+            checked.is_crowd,
+            checked.is_difficult,
+            strict=True,
+        )
     ):
         differences = np.abs(truth.boxes - box).max(1)
         fits = is_free & (truth.labels == label) & (truth.is_crowd == crowd)
+        fits &= truth.is_difficult == difficult
         fits &= differences <= _TOLERANCE
         if not fits.any():
             return index

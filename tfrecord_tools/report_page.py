@@ -259,8 +259,8 @@ def _selection(manifest: schema.Manifest) -> Iterator[str]:
 
 def _details(manifest: schema.Manifest) -> Iterator[str]:
     """Shows the manifest's other fields, whatever a conversion put there."""
-    yield "<h2>Split and filters</h2>"
-    for title in ("split_rule", "filters", "resize"):
+    yield "<h2>Source, split and filters</h2>"
+    for title in ("source", "split_rule", "filters", "resize"):
         value = getattr(manifest, title, None)
         if value:
             yield f"<h3>{page_html.text(title.replace('_', ' '))}</h3>"

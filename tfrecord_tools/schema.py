@@ -67,6 +67,8 @@ class Manifest:
     "filtered" (by reason: left out on purpose) and "rejected" (by reason:
     faults); in = written + filtered + rejected. `rejects` gives up to 20
     examples for each reason. `image_size` is (height, width), or None where
+    images keep their own. `source` says what the annotations are: their
+    "format", files per variant, the boxes' "coordinates" and why.
     images keep their own. `resize` says how images were brought to it: "mode",
     and for "letterbox" the "position" and "fill", and in "content" the size
     that images of each size have within it (the most frequent ones).
@@ -83,6 +85,7 @@ class Manifest:
     mapping: dict[str, str]
     split_rule: dict[str, Any]
     arguments: dict[str, Any]
+    source: dict[str, Any] = dataclasses.field(default_factory=dict)
     format_version: int = FORMAT_VERSION
     formats: tuple[str, ...] = ("tfrecord",)
     resize: dict[str, Any] | None = None

@@ -70,12 +70,18 @@ def check_choice(choice: Choice) -> None:
         raise command.UserError(command.ExitCode.USAGE, message)
 
 
-def assign(choice: Choice, drives: Mapping[str, str]) -> Assignment:
+def assign(
+    choice: Choice,
+    drives: Mapping[str, str],
+    own: Mapping[str, str] | None = None,
+) -> Assignment:
     """Returns the splits; every image in it is one of `drives`.
 
     Args:
       choice: the rule.
       drives: the drive of each image, by the image's path.
+      own: the split that the data set itself puts images in, if it does; holds
+        where the flags say nothing.
 
     Raises:
       command.UserError: a list cannot be read or is ambiguous, an image is in
@@ -86,6 +92,8 @@ def assign(choice: Choice, drives: Mapping[str, str]) -> Assignment:
         splits, rule = _by_lists(choice, drives)
     elif choice.val_fraction is not None:
         splits, rule = _by_drive(choice.val_fraction, choice.seed, drives)
+    elif own is not None and not choice.eval_on_train:
+        splits, rule = _by_data_set(own), {"rule": "data_set"}
     else:
         splits, rule = {TRAIN: tuple(sorted(drives))}, {"rule": "all_train"}
     if choice.eval_on_train:
@@ -128,6 +136,14 @@ def _by_lists(
             " --eval_on_train instead of --val_list if that is wanted.",
         )
     return splits, {"rule": "lists", "listed_but_not_usable": missing}
+
+
+def _by_data_set(own: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    splits = {
+        name: tuple(sorted(i for i, s in own.items() if s == name))
+        for name in (TRAIN, VAL)
+    }
+    return splits if splits[VAL] else {TRAIN: splits[TRAIN]}
 
 
 def _index_names(paths: Mapping[str, str]) -> dict[str, set[str]]:

@@ -79,6 +79,23 @@ def read_bytes(path: str) -> bytes:
         return file.read()
 
 
+def read_range(path: str, offset: int, length: int) -> bytes:
+    """Returns part of a file's content; less where the file ends.
+
+    Args:
+      path: the file.
+      offset: bytes before the part.
+      length: bytes of it.
+    """
+    if is_remote(path):
+        with as_os_errors(path), _gfile().GFile(path, "rb") as file:
+            file.seek(offset)
+            return bytes(file.read(length))
+    with open(path, "rb") as local:
+        local.seek(offset)
+        return local.read(length)
+
+
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a file anew."""
     if is_remote(path):

@@ -13,7 +13,6 @@ from tfrecord_tools import (
     planning,
     prepare,
     shards,
-    storage,
 )
 
 _NUM_SAMPLES = 8  # images whose size as stored sets the number of shards
@@ -88,7 +87,7 @@ def _parts(options: planning.Options, plan: planning.Plan) -> list[parts.Part]:
                     image=item.image,
                     source_id=item.source_id,
                     num_objects=item.summary.num_objects,
-                    task=_task(options, item),
+                    task=planning.task(options, item),
                 )
             )
         planned += [
@@ -98,21 +97,13 @@ def _parts(options: planning.Options, plan: planning.Plan) -> list[parts.Part]:
     return planned
 
 
-def _task(options: planning.Options, item: planning.Item) -> prepare.Task:
-    return prepare.Task(
-        file=item.summary.file,
-        annotation_path=storage.join(options.input_dir, item.summary.file),
-        checksum=item.summary.checksum,
-        image_path=storage.join(options.image_dir, item.image),
-    )
-
-
 def _num_shards(options: planning.Options, items: list[planning.Item]) -> int:
     if options.num_shards is not None:
         return shards.count(len(items), 0, options.num_shards)
     sizes = []
     for item in items[:: max(1, len(items) // _NUM_SAMPLES)]:
-        result = prepare.prepare(settings(options), _task(options, item))
+        task = planning.task(options, item)
+        result = prepare.prepare(settings(options), task)
         if isinstance(result, prepare.Prepared):
             sizes.append(len(result.image.content))
     mean_bytes = sum(sizes) / len(sizes) if sizes else 0

@@ -46,7 +46,7 @@ class Objects(NamedTuple):
 
     boxes_norm: tf.Tensor  # [N, 4] float32
     labels: tf.Tensor  # [N] int64, from 1
-    is_crowd: tf.Tensor  # [N] bool
+    is_ignored: tf.Tensor  # [N] bool, crowd regions and difficult objects
 
 
 def parse_objects(record: tf.Tensor) -> Objects:
@@ -55,17 +55,23 @@ def parse_objects(record: tf.Tensor) -> Objects:
     features: dict[str, tf.io.VarLenFeature] = {
         key: tf.io.VarLenFeature(tf.float32) for key in corners
     }
-    features[schema.LABEL] = tf.io.VarLenFeature(tf.int64)
-    features[schema.IS_CROWD] = tf.io.VarLenFeature(tf.int64)
+    for key in (schema.LABEL, schema.IS_CROWD, schema.DIFFICULT):
+        features[key] = tf.io.VarLenFeature(tf.int64)
     parsed = tf.io.parse_single_example(record, features)
     labels = parsed[schema.LABEL].values
-    crowd = parsed[schema.IS_CROWD].values
-    # Records of other tools may come without the key: no crowds then.
-    crowd = tf.cond(
-        tf.size(crowd) > 0, lambda: crowd, lambda: tf.zeros_like(labels)
-    )
+
+    def marked(key: str) -> tf.Tensor:
+        values = parsed[key].values
+        # Records of other tools may come without the key: none then.
+        return tf.cond(
+            tf.size(values) > 0,
+            lambda: values > 0,
+            lambda: tf.zeros_like(labels, tf.bool),
+        )
+
     boxes = tf.stack([parsed[key].values for key in corners], axis=1)
-    return Objects(boxes, labels, crowd > 0)
+    is_ignored = marked(schema.IS_CROWD) | marked(schema.DIFFICULT)
+    return Objects(boxes, labels, is_ignored)
 
 
 def parse_image(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -143,7 +149,7 @@ def _train_example(
         objects.boxes_norm, shape, drawn.scale, drawn.offset, config.data
     )
     if config.data.skip_crowd_during_training:
-        is_left &= ~objects.is_crowd
+        is_left &= ~objects.is_ignored
     boxes = tf.boolean_mask(boxes, is_left)
     classes = tf.boolean_mask(tf.cast(objects.labels, tf.int32) - 1, is_left)
     placed = decode.place_image(image, drawn.scale, drawn.offset, config.data)

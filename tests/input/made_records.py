@@ -43,6 +43,7 @@ class Record:
     boxes: Sequence[Box]
     labels: Sequence[int]
     crowd: Sequence[int] | None = None  # None: the key is absent
+    difficult: Sequence[int] | None = None
     encoded: bytes = jpeg(smooth_pixels(0, 48, 64))
 
     def serialize(self) -> bytes:
@@ -65,6 +66,8 @@ class Record:
         numbers = {schema.LABEL: self.labels}
         if self.crowd is not None:
             numbers[schema.IS_CROWD] = self.crowd
+        if self.difficult is not None:
+            numbers[schema.DIFFICULT] = self.difficult
         for key, integers in numbers.items():
             feature[key] = tf.train.Feature(
                 int64_list=tf.train.Int64List(value=integers)

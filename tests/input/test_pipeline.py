@@ -217,10 +217,18 @@ def test_a_data_set_without_any_box_has_a_row_for_padding(
 
 
 @pytest.mark.parametrize("skip", [True, False])
-def test_crowds_are_left_out_when_asked(
-    tmp_path: pathlib.Path, skip: bool
+@pytest.mark.parametrize("is_difficult", [True, False])
+def test_crowds_and_difficult_objects_are_left_out_when_asked(
+    tmp_path: pathlib.Path, is_difficult: bool, skip: bool
 ) -> None:
-    record = made_records.Record(0, BOXES, [1, 2, 2], crowd=[0, 1, 0])
+    marks = [0, 1, 0]
+    record = made_records.Record(
+        0,
+        BOXES,
+        [1, 2, 2],
+        crowd=None if is_difficult else marks,
+        difficult=marks if is_difficult else None,
+    )
     settings = _config(
         train_batch_size=1, jitter_min=1.0, jitter_max=1.0,
         skip_crowd_during_training=skip,

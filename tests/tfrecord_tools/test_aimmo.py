@@ -33,6 +33,7 @@ def test_fields(tmp_path: pathlib.Path) -> None:
     )
     assert aimmo.parse_annotation(str(path)) == annotation.Annotation(
         file=str(path),
+        variant="A",
         image_name="a.png",
         image_size=(1024, 1920),
         drive="batch/day/drive",
@@ -108,7 +109,8 @@ def test_objects_left_out(change: dict[str, Any], reason: str) -> None:
         ({"points": [["1", 2], [3, 4]]}, "points_not_numbers", "['1', 2]"),
         ({"points": [[True, 2], [3, 4]]}, "points_not_numbers", "[True, 2]"),
         ({"points": [[1, 2, 3], [3, 4]]}, "points_not_numbers", "[x, y]"),
-        ({"points": [[[1, 2], [3, 4]]] * 2}, "points_not_numbers", "[x, y]"),
+        ({"points": [[[[1, 2]], [[3, 4]]]]}, "points_not_numbers", "[x, y]"),
+        ({"points": [[[1, 2]]]}, "too_few_points", "[[1, 2]]"),
         ({"points": [1, 2, 3, 4]}, "points_not_numbers", "point 1"),
         ({"points": [[float("nan"), 2], [3, 4]]}, "points_not_finite", "nan"),
         ({"points": [[10**400, 2], [3, 4]]}, "points_not_finite", "1000"),
@@ -215,3 +217,79 @@ def test_single_values_are_fields_as_text() -> None:
         "attribute": "car",
         "occlusion": "3",
     }
+
+
+@pytest.mark.parametrize(
+    ("top", "item", "variant", "size"),
+    [
+        ({"size": "64*48"}, {"attribute": "car"}, "A", (48, 64)),
+        ({"weather": "sunny"}, {"attribute": "car"}, "B", None),
+        ({"metadata": {"height": 48, "width": 64}}, {}, "C", (48, 64)),
+        ({"metadata": {}}, {"attributes": {}}, "C", None),
+        ({}, {"attributes": {}, "type": "poly_seg"}, "D", None),
+        (
+            {"metadata": {"height": 48, "width": 64}},
+            {"points": [[[1, 2], [3, 4]]]},
+            "D",
+            (48, 64),
+        ),
+    ],
+)
+def test_variants(
+    top: dict[str, Any],
+    item: dict[str, Any],
+    variant: str,
+    size: tuple[int, int] | None,
+) -> None:
+    sound = {"type": "bbox", "label": "bus", "points": [[1, 2], [3, 4]]}
+    parsed = _parse({**top, "annotations": [{**sound, **item}]})
+    assert (parsed.variant, parsed.image_size) == (variant, size)
+    assert [o.class_name for o in parsed.objects] == (
+        [] if parsed.filtered else [item.get("attribute", "bus")]
+    )
+    assert parsed.num_objects == 1
+
+
+def test_points_one_level_deeper_are_read() -> None:
+    item = made_dataset.box("car", 0, 0, 1, 1)
+    item["points"] = [[[10, 5], [30, 5]], [[30, 25], [10, 40]]]
+    assert _parse_object(item).objects[0].box == (5.0, 10.0, 40.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("top", "reason"),
+    [
+        ({"annotations": [{"id": 1, "bbox": [1, 2, 3, 4]}]}, "unknown_variant"),
+        ({"annotations": [], "categories": []}, "unknown_variant"),
+        ({"annotations": [], "metadata": 3}, "metadata_not_understood"),
+        (
+            {"annotations": [], "metadata": {"height": "48", "width": 64}},
+            "metadata_not_understood",
+        ),
+        (
+            {
+                "annotations": [],
+                "size": "64*48",
+                "metadata": {"height": 64, "width": 48},
+            },
+            "size_contradicts_itself",
+        ),
+    ],
+)
+def test_files_of_no_variant(top: dict[str, Any], reason: str) -> None:
+    with pytest.raises(annotation.AnnotationFault) as caught:
+        _parse(top)
+    assert caught.value.reason == reason
+
+
+def test_attributes_of_the_platform_export_are_fields() -> None:
+    item = {
+        "type": "bbox",
+        "label": "car",
+        "attributes": {"occlusion": 2},
+        "points": [[1, 2], [3, 4]],
+    }
+    top = {"attributes": {"weather": "fog"}, "annotations": [item]}
+    parsed = _parse(top)
+    assert parsed.fields == {"weather": "fog"}
+    assert parsed.objects[0].fields["occlusion"] == "2"

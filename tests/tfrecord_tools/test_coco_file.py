@@ -75,7 +75,7 @@ def test_objects_are_found_by_image(tmp_path: pathlib.Path) -> None:
     ]
     objects = [
         {"image_id": owner, "category_id": 1 + n % 3, "bbox": box}
-        | {"iscrowd": n % 2}
+        | {"iscrowd": n % 2, "difficult": n % 3 % 2}
         for n, (owner, box) in enumerate(zip(owners, boxes, strict=True))
     ]
     categories = [{"id": 2, "name": "b"}, {"id": 1, "name": "a"}]
@@ -93,6 +93,7 @@ def test_objects_are_found_by_image(tmp_path: pathlib.Path) -> None:
         assert truth.name_digest == coco_file.digest(f"{number}.jpg")
         assert truth.labels.tolist() == [1 + n % 3 for n in mine]
         assert truth.is_crowd.tolist() == [n % 2 == 1 for n in mine]
+        assert truth.is_difficult.tolist() == [n % 3 == 1 for n in mine]
         x, y, w, h = np.reshape([boxes[n] for n in mine], (-1, 4)).T
         np.testing.assert_allclose(
             truth.boxes, np.stack([y, x, y + h, x + w], 1)
@@ -134,6 +135,7 @@ def _truth(labels: list[int], boxes: list[list[float]]) -> coco_file.Truth:
         labels=np.array(labels),
         boxes=np.reshape(boxes, (-1, 4)),
         is_crowd=np.zeros(len(labels), bool),
+        is_difficult=np.zeros(len(labels), bool),
     )
 
 

@@ -250,7 +250,10 @@ def test_no_annotations(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert made_dataset.Dataset(tmp_path).convert() == 65
-    assert "holds no annotation file (*.json)" in capsys.readouterr().err
+    assert (
+        "holds no annotation file (*.json, *.xml, data.yaml)"
+        in capsys.readouterr().err
+    )
 
 
 def test_every_image_of_a_split_is_rejected(

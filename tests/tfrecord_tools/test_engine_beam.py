@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from tests.tfrecord_tools import made_dataset
-from tfrecord_tools import parts, prepare, storage
+from tfrecord_tools import entries, parts, prepare, storage
 
 HAS_BEAM = importlib.util.find_spec("apache_beam") is not None
 FLAGS = (
@@ -132,8 +132,9 @@ def test_plans_of_parts_are_read_as_they_were_written() -> None:
     from tfrecord_tools import engine_beam
 
     task = prepare.Task(
-        file="a.json",
-        annotation_path="/in/a.json",
+        reading=entries.Reading(format="yolo", folder="/in", names={3: "a"}),
+        entry=entries.Entry(file="a.json", aside=("/out/.aside/0", 5, 9)),
+        coordinates="normalised",
         checksum=b"\x00\xff",
         image_path="/in/a.jpg",
     )

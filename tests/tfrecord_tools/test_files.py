@@ -19,7 +19,7 @@ def test_finds_in_folders_but_not_in_the_output_or_behind_links(
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/z.json").write_text("")
     (root / "link").symlink_to(tmp_path / "elsewhere")
-    found = files.find(str(root), str(root / "b/../out"))
+    found = files.find(str(root), str(root / "b/../out"), frozenset([".json"]))
     assert found == (["a.JSON", "b/x.json"], ["b/c/p.PNG"])
 
 

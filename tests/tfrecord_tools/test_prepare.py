@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from tests.tfrecord_tools import made_dataset
-from tfrecord_tools import label_map, prepare
+from tfrecord_tools import entries, label_map, prepare
 
 SETTINGS = prepare.Settings(
     labels=label_map.make_label_map(["car"], []),
@@ -29,11 +29,13 @@ def _prepare(
 
 
 def _task(dataset: made_dataset.Dataset) -> prepare.Task:
-    summary = prepare.summarize(str(dataset.input), "a.json")
+    reading = entries.Reading(format="aimmo", folder=str(dataset.input))
+    summary = prepare.summarize(reading, entries.Entry(file="a.json"))
     assert isinstance(summary, prepare.Summary)
     return prepare.Task(
-        file="a.json",
-        annotation_path=str(dataset.input / "a.json"),
+        reading=reading,
+        entry=summary.entry,
+        coordinates="pixels",
         checksum=summary.checksum,
         image_path=str(dataset.input / "a.jpg"),
     )
@@ -94,3 +96,23 @@ def test_annotation_written_meanwhile_is_rejected(
     result = prepare.prepare(SETTINGS, task)
     assert isinstance(result, prepare.Rejected)
     assert result.reason == "annotation_changed"
+
+
+def test_drive_is_the_image_s_folder_where_the_annotation_names_none(
+    tmp_path: pathlib.Path,
+) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("")
+    reading = entries.Reading(format="yolo", folder=str(tmp_path))
+    drives = []
+    for entry in (
+        entries.Entry(file="labels/a.txt", image="images/a.jpg"),
+        entries.Entry(
+            file="images/b.jpg", image="images/b.jpg", is_absent=True
+        ),
+        entries.Entry(file="c.jpg", image="c.jpg", is_absent=True),
+    ):
+        summary = prepare.summarize(reading, entry)
+        assert isinstance(summary, prepare.Summary)
+        drives.append(summary.drive)
+    assert drives == ["images", "images", "."]

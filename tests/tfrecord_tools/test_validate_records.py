@@ -47,6 +47,7 @@ def folder(converted: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
         (schema.YMIN, [0.1, 0.1], "ymin, xmin, ymax, xmax hold 2, 4, 4, 4"),
         (schema.ENCODED, [b"\xff\xd8\xff\xe0 cut"], "images that cannot be"),
         (schema.ENCODED, [made_foreign.jpeg(1)], "the record says"),
+        (schema.ENCODED, [made_foreign.jpeg(1, 64, 48)[:-60]], "image file is"),
         (schema.FORMAT, ["png"], "image is jpeg, the record says 'png'"),
         (schema.WIDTH, [48], "the image's width is 64, the record says 48"),
         (schema.HEIGHT, [1, 2], "image/height holds 2 values, expected one"),
@@ -55,6 +56,7 @@ def folder(converted: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
         (schema.SOURCE_ID, ["77"], "the COCO JSON has no image of id 77"),
         (schema.FILENAME, ["z.jpg"], "COCO JSON calls image 1 otherwise"),
         (schema.IS_CROWD, [1, 0, 0, 0], "object 0 of class id 1 with y_min"),
+        (schema.DIFFICULT, [0, 1, 0, 0], "object 1 of class id 2 with y_min"),
         (schema.YMAX, [0.2, 0.6, 0.8, 0.6], "is not in the COCO JSON, to 0.5"),
     ],
 )
