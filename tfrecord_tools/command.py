@@ -46,6 +46,16 @@ def _help_text(usage: str, values: flags.FlagValues) -> str:
     return "\n".join(lines)
 
 
+def given(values: flags.FlagValues) -> tuple[str, ...]:
+    """Returns the flags that a command was given, in order of their names."""
+    return tuple(
+        line
+        for name in sorted(values)
+        if values[name].present and name == values[name].name
+        for line in values[name].serialize().splitlines()
+    )
+
+
 def environment() -> dict[str, str]:
     """Returns the environment, for code that must not read it itself."""
     return dict(os.environ)

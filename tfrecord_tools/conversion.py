@@ -57,7 +57,7 @@ def convert(options: planning.Options) -> None:
         with output.partial(options.output_dir) as folder:
             # TensorFlow takes seconds to load: what is refused above is so at
             # once.
-            from tfrecord_tools import writing
+            from tfrecord_tools import report_page, writing
 
             written = writing.write(options, plan, folder, arguments)
             image_account.add(written.images)
@@ -66,6 +66,16 @@ def convert(options: planning.Options) -> None:
             manifest = _manifest(
                 options, found, plan, arguments, written, image_account, objects
             )
+            with data_set.disk_errors(options.output_dir):
+                report_page.write(
+                    folder,
+                    manifest,
+                    written.names,
+                    options.image_dir,
+                    options.max_pixels,
+                    options.given,
+                )
+            written.names[schema.REPORT_NAME] = schema.REPORT_NAME
             data_set.commit(options.output_dir, folder, manifest, written.names)
     print(report.text(manifest))
     print(

@@ -145,6 +145,7 @@ def options(values: flags.FlagValues, writing: Writing) -> planning.Options:
         formats=writing.formats,
         engine=writing.engine,
         beam_args=writing.beam_args,
+        given=command.given(values),
     )
     _check_folders(found)
     return found

@@ -13,6 +13,7 @@ PARTIAL = ".partial"
 _MOVES = "moves.json"
 _OWN_NAME = re.compile(
     r"(train|val|test)(-\d{5}-of-\d{5}\.tfrecord|\.json)|dataset\.json"
+    r"|report\.html"
 )
 
 
@@ -80,7 +81,7 @@ def names(manifest: schema.Manifest) -> list[str]:
     found = [s.name for part in manifest.splits.values() for s in part.shards]
     if formats.WITH_JSON.intersection(manifest.formats):
         found += [f"{name}.json" for name in manifest.splits]
-    return found + folders(manifest.formats)
+    return [*found, *folders(manifest.formats), schema.REPORT_NAME]
 
 
 def commit(

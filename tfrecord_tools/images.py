@@ -156,7 +156,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ImageFault("pixels_not_understood", "pixels are fractions")
-    return image.convert("RGB")
+    # It would copy an image that is RGB already: 1 ms for 1920x1024.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def content_size(

@@ -63,6 +63,7 @@ class Options:
     selection: choosing.Selection = choosing.Selection()
     labels: label_map.LabelMap = label_map.LabelMap(classes=(), mapping={})
     reading: entries.Reading = entries.Reading(format="", folder="")
+    given: tuple[str, ...] = ()  # the flags themselves, for the report
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The keys of a record and the fields of a data set's manifest.
 
-Standard library only: the detector imports this module and nothing else of
+Standard library only: the detector imports this module and few others of
 tfrecord_tools.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "dataset.json"
+REPORT_NAME = "report.html"
 
 # The keys that the official EfficientDet's tools write and read.
 ENCODED = "image/encoded"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrecord_tools import command, schema
+from tfrecord_tools import command, object_faults, schema
 
 _SCAN_BATCH = 256
 _BLOCK_BYTES = 1 << 20
@@ -142,31 +142,6 @@ def _parse_batch(records: tf.Tensor) -> dict[str, tf.Tensor]:
     return tf.io.parse_example(records, features)
 
 
-def _record_fault(
-    labels: np.ndarray, corners: np.ndarray, classes: Sequence[str]
-) -> str:
-    """Returns what is wrong with a record's objects, or ''."""
-    if corners.shape[1] != len(labels):
-        return f"{corners.shape[1]} boxes but {len(labels)} class ids"
-    for label in labels:
-        if not 1 <= label <= len(classes):
-            known = ", ".join(f"{i}={n}" for i, n in enumerate(classes, 1))
-            return (
-                f"class id {label}. Ids start at 1 (0 is background and no"
-                f" class) and the data set has {known}"
-            )
-    y_min, x_min, y_max, x_max = corners
-    ordered = (y_min < y_max) & (x_min < x_max)
-    inside = (corners >= 0.0).all(0) & (corners <= 1.0).all(0)
-    for i in np.flatnonzero(~(ordered & inside)):
-        return (
-            f"box {i} is [y_min, x_min, y_max, x_max] ="
-            f" {corners[:, i].round(4).tolist()}, expected min below max and"
-            " all within 0 and 1"
-        )
-    return ""
-
-
 def _scan_shard(file: str, classes: Sequence[str]) -> tuple[int, int]:
     """Returns a shard's number of records and its most boxes per record."""
     count = most = 0
@@ -177,17 +152,18 @@ def _scan_shard(file: str, classes: Sequence[str]) -> tuple[int, int]:
             corners = [parsed[key].to_list() for key in _CORNERS]
             ids = parsed[schema.SOURCE_ID].numpy()
             for i, record_labels in enumerate(labels):
-                fault = _record_fault(
+                faults = object_faults.find(
                     np.asarray(record_labels, np.int64),
                     np.asarray([c[i] for c in corners], np.float64).reshape(
                         4, -1
                     ),
                     classes,
                 )
-                if fault:
+                if faults:
                     raise _data_error(
                         f"{file}, record {count + i} (source_id"
-                        f" {ids[i].decode(errors='replace')}): {fault}."
+                        f" {ids[i].decode(errors='replace')}):"
+                        f" {faults[0].text}."
                     )
                 most = max(most, len(record_labels))
             count += len(labels)

@@ -207,6 +207,7 @@ def check_command(place: Place) -> None:
     names = sorted(path.name for path in place.output.iterdir())
     assert names == [
         schema.MANIFEST_NAME,
+        schema.REPORT_NAME,
         "train-00000-of-00001.tfrecord",
         "train.json",
     ]

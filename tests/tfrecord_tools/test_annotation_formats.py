@@ -199,6 +199,7 @@ def test_a_second_run_does_nothing_and_leaves_nothing_aside(
     names = dataset.final_names()
     assert names == [
         "dataset.json",
+        "report.html",
         "train-00000-of-00001.tfrecord",
         "train.json",
     ]

@@ -220,6 +220,7 @@ def test_shards_are_even_and_checked(dataset: made_dataset.Dataset) -> None:
         assert path.stat().st_size == shard.bytes
     assert dataset.final_names() == [
         "dataset.json",
+        "report.html",
         *[s.name for s in shards],
         "train.json",
     ]

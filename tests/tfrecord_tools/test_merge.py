@@ -44,7 +44,12 @@ def test_merge_writes_one_coco_file_for_each_split(
 ) -> None:
     split = ("--val_fraction=0.4", "--seed=0")
     assert _merge(dataset, *split) == 0
-    assert dataset.final_names() == ["dataset.json", "train.json", "val.json"]
+    assert dataset.final_names() == [
+        "dataset.json",
+        "report.html",
+        "train.json",
+        "val.json",
+    ]
     content = _json(dataset, "train")
     assert [c["name"] for c in content["categories"]] == [
         "car",

@@ -53,6 +53,7 @@ def test_other_arguments_need_overwrite(
     assert dataset.convert(*flags, "--overwrite") == 0
     assert dataset.final_names() == [
         "dataset.json",
+        "report.html",
         "train-00000-of-00001.tfrecord",
         "train.json",
     ]
@@ -177,6 +178,7 @@ def test_killed_while_renaming(
     assert dataset.convert("--num_shards=1") == 0
     assert dataset.final_names() == [
         "dataset.json",
+        "report.html",
         "train-00000-of-00001.tfrecord",
         "train.json",
     ]
@@ -195,6 +197,7 @@ def test_killed_while_overwriting(
     assert dataset.convert(*flags) == 0
     assert dataset.final_names() == [
         "dataset.json",
+        "report.html",
         "train-00000-of-00001.tfrecord",
         "train.json",
     ]
@@ -221,10 +224,16 @@ def test_overwriting_removes_what_the_new_one_lacks(
 ) -> None:
     assert dataset.convert("--output_format=tfrecord,yolo") == 0
     assert dataset.convert("--output_format=coco", "--overwrite") == 0
-    assert dataset.final_names() == ["dataset.json", "images", "train.json"]
+    assert dataset.final_names() == [
+        "dataset.json",
+        "images",
+        "report.html",
+        "train.json",
+    ]
     assert dataset.convert("--output_format=tfrecord", "--overwrite") == 0
     assert dataset.final_names() == [
         "dataset.json",
+        "report.html",
         "train-00000-of-00001.tfrecord",
         "train.json",
     ]

@@ -124,9 +124,13 @@ def test_conversion_from_and_to_an_object_store(
     assert dataset.convert(*flags) == 0
     assert "cannot be locked" in capsys.readouterr().out
     found = _files(target)
-    # The manifests differ in the folders' names.
+    # Manifests and reports differ in the folders' names; the report shows no
+    # objects of records in an object store.
     assert set(found) == set(expected)
     assert found.pop("dataset.json") != expected.pop("dataset.json")
+    pages = [files.pop("report.html") for files in (found, expected)]
+    assert [b"Objects as stored" in page for page in pages] == [False, True]
+    assert all(b"Objects in an image" in page for page in pages)
     assert found == expected
     assert dataset.convert(*flags) == 0
     assert "Nothing to do" in capsys.readouterr().out
