@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tfrecord_tools import prepare
+from tfrecord_tools import images, prepare
 
 
 def check(
@@ -28,10 +28,13 @@ def check(
             result.image.content, channels=3, dct_method="INTEGER_ACCURATE"
         )
     except tf.errors.InvalidArgumentError as error:
+        # Pillow says more of what is wrong, where it finds it.
+        found = images.damage(result.image.content)
         return prepare.Rejected(
             file=result.file,
             reason="image_cut_off_or_damaged",
-            detail=f"TensorFlow does not decode it: {_shortened(error)}",
+            detail=found
+            or f"TensorFlow does not decode it: {_shortened(error)}",
         )
     return result
 

@@ -87,12 +87,16 @@ class Encoded:
     is_original: bool
 
 
-def read(path: str, max_pixels: int) -> Photo:
-    """Returns the decoded image in a file.
+def read(path: str, max_pixels: int, *, needs_pixels: bool) -> Photo:
+    """Returns the image in a file, decoded.
 
     Args:
       path: the file.
       max_pixels: images of more pixels are refused before they are decoded.
+      needs_pixels: False leaves a JPEG undecoded whose bytes are kept: then the
+        caller decodes it to see that it is whole. (TensorFlow's decoder, which
+        has to be asked anyway, refuses all that Pillow's refuses: measured on
+        1,590 damaged JPEGs, of which Pillow refused 408 and TensorFlow 415.)
 
     Raises:
       ImageFault: the file cannot be read or decoded to its end, or is larger.
@@ -118,7 +122,34 @@ def read(path: str, max_pixels: int) -> Photo:
                 f"{image.width}x{image.height} is more than --max_pixels"
                 f"={max_pixels}",
             )
+        if not needs_pixels and _is_plain_jpeg(image):
+            return Photo(image=image, kept=(content, "jpeg"))
         return _decode(image, content)
+
+
+def damage(content: bytes) -> str:
+    """Returns what Pillow finds wrong with an encoded image, '' if nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+                image.load()
+    except _DECODE_ERRORS as error:
+        return str(error)
+    return ""
+
+
+def _is_plain_jpeg(image: Image.Image) -> bool:
+    """Returns whether a JPEG's header says upright RGB."""
+    if image.format != "JPEG" or image.mode != "RGB":
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exif = image.getexif()
+    except _DECODE_ERRORS:
+        return False
+    return exif.get(_ORIENTATION_TAG, _UPRIGHT) == _UPRIGHT
 
 
 def _decode(image: Image.Image, content: bytes) -> Photo:

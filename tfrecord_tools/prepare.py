@@ -218,7 +218,11 @@ def prepare(settings: Settings, task: Task) -> Prepared | Rejected:
         parsed = annotation_formats.parse(
             task.reading, task.entry, content, settings.filters.keep_fake
         )
-        photo = images.read(task.image_path, settings.max_pixels)
+        photo = images.read(
+            task.image_path,
+            settings.max_pixels,
+            needs_pixels=settings.image_size is not None,
+        )
         size = (photo.image.height, photo.image.width)
         _check_size(parsed, size)
     except (annotation.AnnotationFault, images.ImageFault) as fault:

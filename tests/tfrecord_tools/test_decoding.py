@@ -16,7 +16,7 @@ from tfrecord_tools import images
 def _is_forgiven(path: pathlib.Path) -> bool:
     """Tells whether Pillow reads a file that TensorFlow refuses."""
     try:
-        images.read(str(path), 10_000)
+        images.read(str(path), 10_000, needs_pixels=True)
     except images.ImageFault:
         return False
     try:

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from tests.tfrecord_tools import made_dataset
 from tfrecord_tools import images
@@ -16,7 +16,7 @@ MAX_PIXELS = 10_000
 def _read(tmp_path: pathlib.Path, content: bytes) -> images.Photo:
     path = tmp_path / "image"
     path.write_bytes(content)
-    return images.read(str(path), MAX_PIXELS)
+    return images.read(str(path), MAX_PIXELS, needs_pixels=True)
 
 
 def _saved(image: Image.Image, file_format: str, exif: bytes = b"") -> bytes:
@@ -144,7 +144,7 @@ def test_large_images_are_refused_before_they_are_decoded(
 
 def test_missing_file(tmp_path: pathlib.Path) -> None:
     with pytest.raises(images.ImageFault, match="image_unreadable"):
-        images.read(str(tmp_path / "none"), MAX_PIXELS)
+        images.read(str(tmp_path / "none"), MAX_PIXELS, needs_pixels=True)
 
 
 def test_pixels_that_are_fractions_are_refused(tmp_path: pathlib.Path) -> None:
@@ -201,3 +201,34 @@ def test_letterbox_keeps_the_shape(
 def test_fill_is_what_the_network_takes_for_nothing() -> None:
     mean = np.array([0.485, 0.456, 0.406]) * 255
     assert np.abs(mean - images.FILL).max() <= 0.5
+
+
+def test_plain_jpeg_stays_undecoded_where_its_bytes_are_kept(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, turned, grey = (tmp_path / f"{n}.jpg" for n in ("a", "b", "c"))
+    picture = Image.new("RGB", (40, 30), (200, 10, 10))
+    picture.save(plain)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(turned, exif=exif)
+    picture.convert("L").save(grey)
+    decoded: list[str] = []
+    load = JpegImagePlugin.JpegImageFile.load
+
+    def noted(self: JpegImagePlugin.JpegImageFile) -> object:
+        decoded.append(self.mode)
+        return load(self)
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", noted)
+    found = images.read(str(plain), MAX_PIXELS, needs_pixels=False)
+    assert decoded == []
+    assert found.kept == (plain.read_bytes(), "jpeg")
+    stored = images.encode(found, "keep", 95)
+    assert (stored.height, stored.width) == (30, 40)
+    assert stored.content == plain.read_bytes()
+    # What is not kept byte by byte is decoded.
+    for path in (turned, grey):
+        again = images.read(str(path), MAX_PIXELS, needs_pixels=False)
+        assert again.kept is None
+    assert decoded
