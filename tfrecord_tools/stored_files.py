@@ -82,11 +82,15 @@ def labels(prepared: prepare.Prepared) -> str:
     """Returns the lines of an image's label file.
 
     Class from 0 on, then centre and size as shares of the image's width and
-    height: x, y, width, height. Nine decimals are a millionth of a pixel.
+    height: x, y, width, height. Nine decimals are a millionth of a pixel. Crowd
+    regions and difficult objects have no line: YOLO knows no mark for them, and
+    its tools would train on them as on any object.
     """
     height, width = prepared.image.height, prepared.image.width
     lines = []
     for item in prepared.objects:
+        if item.is_crowd or item.is_difficult:
+            continue
         y0, x0, y1, x1 = item.box
         numbers = (
             (x0 + x1) / 2 / width,
