@@ -53,7 +53,7 @@ class ImageFault(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Photo:
-    """A decoded image, upright and in 8-bit RGB.
+    """An image, upright and in 8-bit RGB; decoded unless read left it so.
 
     Attributes:
       image: the pixels.
@@ -88,7 +88,7 @@ class Encoded:
 
 
 def read(path: str, max_pixels: int, *, needs_pixels: bool) -> Photo:
-    """Returns the image in a file, decoded.
+    """Returns the image in a file.
 
     Args:
       path: the file.
