@@ -85,6 +85,12 @@ class Train(leaf.Section):
     """The course of a training run."""
 
     train_batch_size: int = leaf.leaf(64, "Images per step.", at_least=1)
+    accumulate_steps: int = leaf.leaf(
+        1,
+        "Parts in which a batch passes the network, one after the other, with"
+        " one update at the end; train_batch_size is the whole.",
+        at_least=1,
+    )
     num_epochs: int = leaf.leaf(
         300, "Passes over the training images.", at_least=1
     )
@@ -187,6 +193,25 @@ class Runtime(leaf.Section):
     )
     max_skipped_steps: int = leaf.leaf(
         10, "skip: the run stops at one more refused step.", at_least=0
+    )
+    strategy: str = leaf.leaf(
+        "",
+        "Devices of a run; '': one, gpus: all of this machine, multi-gpus:"
+        " those of several workers, tpu: a TPU. Batch sizes are of all"
+        " devices.",
+        choices=("", "gpus", "multi-gpus", "tpu"),
+    )
+    virtual_devices: int = leaf.leaf(
+        0,
+        "CPU devices that stand in for GPUs with strategy gpus or multi-gpus,"
+        " to try a run out where there is none; 0: real GPUs.",
+        at_least=0,
+    )
+    wait_for_workers: int = leaf.leaf(
+        600,
+        "Seconds that a worker of multi-gpus waits at the start for the others;"
+        " after that it stops with 75.",
+        at_least=1,
     )
     log_steps: int = leaf.leaf(
         20, "Steps between lines of the log.", at_least=1

@@ -31,8 +31,8 @@ FLAG_MODULES = {
 # itself; training alone imports a part of its own level, evaluation. Both of
 # these read checkpoints, so checkpoint, weights and pretrained stand below.
 LEVELS: tuple[set[str], ...] = (
-    {"boxes", "anchors", "devices", "archives", "transfer"},
-    {"data", "model", "losses", "postprocess", "pictures"},
+    {"boxes", "anchors", "devices", "archives", "shares", "transfer"},
+    {"data", "distribution", "model", "losses", "postprocess", "pictures"},
     {"checkpoint", "memory"},
     {"weights"},
     {"pretrained"},

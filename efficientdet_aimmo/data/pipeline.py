@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from efficientdet_aimmo import shares
 from efficientdet_aimmo.data import augment, colour, decode
 from hparams import config as config_lib
 from tfrecord_tools import schema
@@ -167,6 +168,22 @@ def _train_example(
     )
 
 
+def _own_rows(
+    records: tf.data.Dataset, batch_size: int, share: shares.Share
+) -> tf.data.Dataset:
+    """Returns the records of a share; the others are not decoded."""
+    if share.rows == slice(0, batch_size):
+        return records
+
+    def take(*record: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(
+            tuple(part[share.rows] for part in record)
+        )
+
+    batches = records.batch(batch_size, drop_remainder=True)
+    return batches.flat_map(take)
+
+
 def build_train_dataset(
     files: Sequence[str],
     config: config_lib.Config,
@@ -174,6 +191,7 @@ def build_train_dataset(
     num_images: int,
     max_boxes: int,
     start_step: int,
+    share: shares.Share | None = None,
 ) -> tf.data.Dataset:
     """Returns the batches of steps start_step and later.
 
@@ -183,11 +201,13 @@ def build_train_dataset(
       num_images: records in all files.
       max_boxes: most objects in one record.
       start_step: steps already done.
+      share: the rows of this process; None for all.
 
     Returns:
       A dataset of TrainBatch with static shapes.
     """
     batch = config.train.train_batch_size
+    share = share or shares.whole(batch)
     # A row for padding even where no image has any object.
     rows = max(max_boxes, 1)
     jitter = None
@@ -195,26 +215,37 @@ def build_train_dataset(
         jitter = colour.make_colour_jitter(config.augment.colour_jitter)
     stream = _stream(sorted(files), config, num_images, start_step * batch)
     return (
-        stream.map(
+        _own_rows(stream, batch, share)
+        .map(
             lambda e, i, r: _train_example(e, i, r, config, rows, jitter),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
-        .batch(batch, drop_remainder=True)
+        .batch(share.size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
 
 
 def build_eval_dataset(
-    files: Sequence[str], config: config_lib.Config, batch_size: int
+    files: Sequence[str],
+    config: config_lib.Config,
+    batch_size: int,
+    share: shares.Share | None = None,
 ) -> tf.data.Dataset:
     """Returns all images of the files once, as EvalBatch with static shapes.
 
     The last batch is filled with black images that is_real marks.
+
+    Args:
+      files: record files of the split.
+      config: input size.
+      batch_size: images of a step, of all processes.
+      share: the rows of this process; None for all.
     """
     height, width = config.data.image_size
+    share = share or shares.whole(batch_size)
 
-    def example(record: tf.Tensor) -> EvalBatch:
+    def real(record: tf.Tensor) -> EvalBatch:
         encoded, source_id = parse_image(record)
         image = decode.decode_image(encoded)
         placed, scale = decode.prepare_image(image, config.data)
@@ -226,30 +257,34 @@ def build_eval_dataset(
             is_real=tf.constant(True),
         )
 
-    shapes = EvalBatch(
-        images=[height, width, 3],
-        image_ids=[],
-        scales=[],
-        sizes=[2],
-        is_real=[],
-    )
-
-    def fill(part: EvalBatch) -> EvalBatch:
-        missing = batch_size - tf.shape(part.image_ids)[0]
+    def filler() -> EvalBatch:
         return EvalBatch(
-            *(
-                tf.ensure_shape(
-                    tf.pad(t, [[0, missing]] + [[0, 0]] * (t.shape.rank - 1)),
-                    [batch_size, *shape],
-                )
-                for t, shape in zip(part, shapes, strict=True)
-            )
+            images=tf.zeros([height, width, 3]),
+            image_ids=tf.constant(0, tf.int64),
+            scales=tf.constant(0.0),
+            sizes=tf.zeros([2], tf.int32),
+            is_real=tf.constant(False),
         )
 
-    return (
+    def example(record: tf.Tensor) -> EvalBatch:
+        found = tf.cond(
+            tf.strings.length(record) > 0, lambda: real(record), filler
+        )
+        return found._replace(
+            images=tf.ensure_shape(found.images, [height, width, 3])
+        )
+
+    # No record is empty: what is stands for a row without an image.
+    fillers = tf.data.Dataset.from_tensors("").repeat(batch_size - 1)
+    records = (
         read_records(sorted(files), len(files))
+        .concatenate(fillers)
+        .batch(batch_size, drop_remainder=True)
+        .unbatch()
+    )
+    return (
+        _own_rows(records, batch_size, share)
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size)
-        .map(fill)
+        .batch(share.size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from efficientdet_aimmo.model import synchronised_norm
+
 
 class Update(NamedTuple):
     """A moving statistic and what a batch says of it."""
@@ -33,6 +35,13 @@ class Update(NamedTuple):
         )
 
 
+class Rows(NamedTuple):
+    """The rows of a batch that a pass sees, of all that a step has."""
+
+    first: int | tf.Tensor
+    total: int
+
+
 @dataclasses.dataclass
 class ForwardPass:
     """What a forward pass is told, and the statistics it hands back.
@@ -42,12 +51,17 @@ class ForwardPass:
       seed: [2] int32, read where stochastic depth is on.
       frozen: names of moving statistics that stand still; their layer
         normalises by them in training too.
+      rows: of the batch, where the pass sees a part of it.
+      synchronise: the replicas over which batch norm takes its statistics;
+        None takes them over the pass's own images.
       updates: for every moving statistic, in order.
     """
 
     training: bool
     seed: tf.Tensor | None = None
     frozen: frozenset[str] = frozenset()
+    rows: Rows | None = None
+    synchronise: synchronised_norm.Replicas | None = None
     updates: list[Update] = dataclasses.field(default_factory=list)
 
     def drop_branch(
@@ -66,9 +80,14 @@ class ForwardPass:
         fold = tf.constant(
             [0, zlib.crc32(name.encode()) & 0x7FFFFFFF], tf.int32
         )
+        rows = self.rows or Rows(0, branch.shape[0])
         draws = tf.random.stateless_uniform(
-            [branch.shape[0], 1, 1, 1], tf.bitwise.bitwise_xor(self.seed, fold)
+            [rows.total, 1, 1, 1], tf.bitwise.bitwise_xor(self.seed, fold)
         )
+        if self.rows is not None:
+            draws = tf.slice(
+                draws, [rows.first, 0, 0, 0], [branch.shape[0], 1, 1, 1]
+            )
         kept = tf.cast(draws < survival_prob, branch.dtype)
         return branch / survival_prob * kept
 
@@ -275,9 +294,14 @@ class BatchNorm(tf.Module):
             )[0]
         # The variance handed back is the unbiased one, n / (n - 1) times the
         # batch's: what the official network stores too.
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            features, self.gamma, self.beta, epsilon=self._epsilon
-        )
+        if run.synchronise is None:
+            outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+                features, self.gamma, self.beta, epsilon=self._epsilon
+            )
+        else:
+            outputs, mean, variance = synchronised_norm.normalise(
+                features, self.gamma, self.beta, self._epsilon, run.synchronise
+            )
         for variable, value in ((self.mean, mean), (self.variance, variance)):
             run.updates.append(Update(variable, value, 1.0 - self._momentum))
         return outputs

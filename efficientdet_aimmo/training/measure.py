@@ -10,6 +10,7 @@ import tensorflow as tf
 from efficientdet_aimmo import pictures
 from efficientdet_aimmo.data import decode, pipeline
 from efficientdet_aimmo.data import source as source_lib
+from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import progress, report
@@ -17,6 +18,10 @@ from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.training import monitor as monitor_lib
 from efficientdet_aimmo.training import state as state_lib
 from hparams import config as config_lib
+
+
+def _show_nothing(_done: int, _total: int) -> None:
+    """Stands for the progress line where nobody looks."""
 
 
 class Measurer:
@@ -35,15 +40,18 @@ class Measurer:
         val: source_lib.Source,
         ground_truth: ground_truth_lib.GroundTruth,
         model_dir: str,
+        spread: replicas.Distribution,
     ) -> None:
         self._config = config
+        self._spread = spread
         self._val = val
         self._ground_truth = ground_truth
         self._folder = os.path.join(model_dir, report.FOLDER)
-        self._detector = detector_lib.Detector(config)
-        self._evaluator = evaluator_lib.Evaluator(
-            self._detector, config, val.classes
-        )
+        with spread.strategy.scope():
+            self._detector = detector_lib.Detector(config)
+            self._evaluator = evaluator_lib.Evaluator(
+                self._detector, config, val.classes
+            )
         self.last: report.Report | None = None
 
     def measure(
@@ -52,13 +60,20 @@ class Measurer:
         step: int,
         monitor: monitor_lib.Monitor,
     ) -> None:
-        """Evaluates the state after `step` steps and reports everywhere."""
+        """Evaluates the state after `step` steps; the chief reports.
+
+        The replicas of all workers share the images.
+        """
         state.copy_weights_to(self._detector)
+        size = self._config.eval.eval_batch_size
         batches = pipeline.build_eval_dataset(
-            self._val.files, self._config, self._config.eval.eval_batch_size
+            self._val.files, self._config, size, self._spread.share_of(size)
         )
+        shown = progress.Progress("evaluating")
         found = self._evaluator.run(
-            batches, self._ground_truth, progress.Progress("evaluating")
+            self._spread.share_out(batches),
+            self._ground_truth,
+            shown if self._spread.is_chief else _show_nothing,
         )
         self.last = report.Report(
             step=step,
@@ -66,6 +81,8 @@ class Measurer:
             metrics=found.metrics,
             alarms=found.alarms,
         )
+        if not self._spread.is_chief:
+            return
         monitor.write(report.text(self.last))
         report.write(self.last, self._folder)
         monitor.show_evaluation(step, found.metrics, self._pictures(found))

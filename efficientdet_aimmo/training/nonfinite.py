@@ -20,8 +20,9 @@ from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.evaluation import report
 from efficientdet_aimmo.model import profile
+from efficientdet_aimmo.training import accumulation
+from efficientdet_aimmo.training import gradients as gradients_lib
 from efficientdet_aimmo.training import state as state_lib
-from efficientdet_aimmo.training import step as step_lib
 from hparams import config as config_lib
 from tfrecord_tools import command
 
@@ -66,10 +67,10 @@ def _measure(
     """Does the step again, line by line; changes nothing."""
     anchors = anchors_lib.anchor_boxes(config.anchors, config.data.image_size)
     frozen = frozenset() if is_thawed else state.frozen
-    found = step_lib.compute_gradients(
+    found = accumulation.compute_gradients(
         state, batch, tf.constant(anchors), config, frozen
     )
-    trained = step_lib.trained(state, frozen)
+    trained = gradients_lib.trained(state, frozen)
     norms = {
         v.name.removesuffix(":0"): float(tf.norm(tf.convert_to_tensor(g)))
         for v, g in zip(trained, found.values, strict=True)

@@ -43,7 +43,10 @@ def _make_optimizer(
 class TrainState:
     """Detector, optimizer, moving average and step.
 
+    Made in the scope of a strategy it has a copy on each of its replicas.
+
     Attributes:
+      strategy: the one in whose scope it was made.
       detector: the network being trained.
       frozen: names of variables that stand still, for ever or at first.
       trainable: the variables that are trained at some step.
@@ -54,6 +57,7 @@ class TrainState:
     """
 
     def __init__(self, config: config_lib.Config) -> None:
+        self.strategy = tf.distribute.get_strategy()
         self.detector = detector_lib.Detector(config)
         self.frozen = freezing.frozen_names(
             config.train.var_freeze_expr, self.detector.all_variables
@@ -97,10 +101,10 @@ class TrainState:
         variables: Sequence[tf.Variable],
         rate: tf.Tensor | float,
     ) -> None:
-        """Moves variables by their gradients.
+        """Moves variables by their gradients; called by each replica.
 
         Args:
-          gradients: one for every variable.
+          gradients: one for every variable, added up over the replicas.
           variables: all that are trained from the first step on, and all or
             none of the others.
           rate: the learning rate, scalar.
@@ -110,7 +114,9 @@ class TrainState:
             pairs = [(found[v.name], v) for v in group if v.name in found]
             if pairs:
                 optimizer.learning_rate.assign(rate)
-                optimizer.apply_gradients(pairs)
+                optimizer.apply_gradients(
+                    pairs, experimental_aggregate_gradients=False
+                )
 
     def skip_step(self) -> None:
         """Counts a refused step as done and skipped."""
