@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -51,15 +52,28 @@ class Measurer:
         state: state_lib.TrainState,
         step: int,
         monitor: monitor_lib.Monitor,
+        after_batch: Callable[[], None],
     ) -> None:
-        """Evaluates the state after `step` steps and reports everywhere."""
+        """Evaluates the state after `step` steps and reports everywhere.
+
+        Args:
+          state: what is measured.
+          step: steps done.
+          monitor: shows the figures.
+          after_batch: called after each batch; what it raises ends the
+            evaluation without a trace.
+        """
         state.copy_weights_to(self._detector)
         batches = pipeline.build_eval_dataset(
             self._val.files, self._config, self._config.eval.eval_batch_size
         )
-        found = self._evaluator.run(
-            batches, self._ground_truth, progress.Progress("evaluating")
-        )
+        show = progress.Progress("evaluating")
+
+        def after(done: int, total: int) -> None:
+            show(done, total)
+            after_batch()
+
+        found = self._evaluator.run(batches, self._ground_truth, after)
         self.last = report.Report(
             step=step,
             ground_truth=os.path.basename(self._ground_truth.source),
