@@ -52,7 +52,13 @@ def _watch(*answers: Answer) -> Seen:
             lambda: seen.notices.append("preempted"),
             lambda text: seen.said.append(text.replace(server.host, "HOST")),
         )
-        watch.pause = seen.pauses.append  # type: ignore[method-assign,assignment]
+
+        def pause(seconds: float) -> None:
+            seen.pauses.append(seconds)
+            if len(seen.pauses) > 20:  # it will not give notice any more
+                watch.close()
+
+        watch.pause = pause  # type: ignore[method-assign]
         watch.run()
     for path, flavour in server.asked:
         assert path.startswith(PATH)
@@ -267,6 +273,7 @@ def test_what_has_nothing_to_save_is_left_at_once() -> None:
         begin()
     assert int(caught.value.exit_code) == 75
     assert "where nothing was to be saved" in str(caught.value)
+    assert caught.value.__context__ is None  # the second changed nothing
 
 
 def test_a_request_takes_over_and_gives_back() -> None:
