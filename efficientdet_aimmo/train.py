@@ -17,6 +17,8 @@ import sys
 from absl import flags
 
 from efficientdet_aimmo import official_flags
+from efficientdet_aimmo.training import stopping
+from hparams import config as config_lib
 from tfrecord_tools import command
 
 FLAGS = flags.FlagValues()
@@ -121,6 +123,15 @@ for name, instead in official_flags.REFUSED.items():
 def main(values: flags.FlagValues) -> None:
     """Trains."""
     config, names = official_flags.resolve(values)
+    with stopping.leave_at_once():
+        _train(config, names, values)
+
+
+def _train(
+    config: config_lib.Config,
+    names: tuple[str, ...] | None,
+    values: flags.FlagValues,
+) -> None:
     from efficientdet_aimmo.training import start
 
     start.start(

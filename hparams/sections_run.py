@@ -219,3 +219,10 @@ class Runtime(leaf.Section):
     num_threads: int = leaf.leaf(
         0, "CPU threads of one operation; 0: all cores.", at_least=0
     )
+    preemption_notice: str = leaf.leaf(
+        "auto",
+        "auto: on Google Compute Engine, and where the environment has"
+        " GCE_METADATA_HOST, the notice of preemption stops the run as SIGTERM"
+        " does; off: nobody is asked.",
+        choices=("auto", "off"),
+    )

@@ -105,6 +105,8 @@ def test_own_flags_set_their_hyper_parameters() -> None:
         "--on_nan=skip", "--hparams=on_nan=stop"
     )
     assert "expected one of 'stop', 'skip'" in _fault("--on_nan=ignore")
+    config, _ = _resolve("--preemption_notice=off")
+    assert config.runtime.preemption_notice == "off"
 
 
 def test_hparams_come_on_top_of_the_recipe() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import json
 import os
-import signal
-import types
+from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -17,7 +18,13 @@ from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import report
 from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
-from efficientdet_aimmo.training import beginning, best, measure, nonfinite
+from efficientdet_aimmo.training import (
+    beginning,
+    best,
+    measure,
+    nonfinite,
+    stopping,
+)
 from efficientdet_aimmo.training import monitor as monitor_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
 from efficientdet_aimmo.training import state as state_lib
@@ -39,6 +46,7 @@ class Run:
       ground_truth: of the validation records.
       warm_start: weights to begin with; None begins from the seed.
       threads: CPU threads and oneDNN setting.
+      environment: the process's environment variables.
     """
 
     model_dir: str
@@ -47,17 +55,7 @@ class Run:
     ground_truth: ground_truth_lib.GroundTruth | None
     warm_start: warm_start_lib.WarmStart | None
     threads: str
-
-
-class _StopRequest:
-    """Remembers that the system asked the run to stop."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-        signal.signal(signal.SIGTERM, self._set)
-
-    def _set(self, _signal: int, _frame: types.FrameType | None) -> None:
-        self.is_set = True
+    environment: Mapping[str, str]
 
 
 def train(config: config_lib.Config, run: Run) -> None:
@@ -69,8 +67,16 @@ def train(config: config_lib.Config, run: Run) -> None:
     Raises:
       UserError: the run diverged, was asked to stop, or the disk is full.
     """
+    host = stopping.notice_host(config.runtime, run.environment, "/")
+    request = stopping.StopRequest(host, functools.partial(print, flush=True))
+    with contextlib.closing(request) as stop:
+        _train(config, run, stop)
+
+
+def _train(
+    config: config_lib.Config, run: Run, stop: stopping.StopRequest
+) -> None:
     # What is trained, on what, and how long.
-    stop = _StopRequest()
     counts = run.train.counts
     course = schedule_lib.Course(
         counts.images, config.train.train_batch_size, config.train.num_epochs
@@ -107,13 +113,13 @@ def train(config: config_lib.Config, run: Run) -> None:
     # run killed in the evaluation does it again and loses nothing.
     for step in range(start, course.num_steps + 1):
         if measurer is not None and step in eval_steps:
-            _measure(run.model_dir, state, step, measurer, monitor)
+            _measure(run.model_dir, state, step, measurer, monitor, stop)
         if step == course.num_steps:
             break
         if stop.is_set:
             monitor.close()
             _save(config, run, state, step)
-            raise _stopped(step)
+            raise stop.error(step)
         monitor.begin_step()
         batch = next(batches)
         result = _numbers(train_step(batch), config.loss)
@@ -204,9 +210,21 @@ def _measure(
     step: int,
     measurer: measure.Measurer,
     monitor: monitor_lib.Monitor,
+    stop: stopping.StopRequest,
 ) -> None:
-    """Measures, and keeps the checkpoint apart if it is the best so far."""
-    measurer.measure(state, step, monitor)
+    """Measures, and keeps the checkpoint apart if it is the best so far.
+
+    Raises:
+      UserError: the run was asked to stop, or the disk is full.
+    """
+
+    def leave_if_asked() -> None:
+        if stop.is_set:
+            monitor.close()
+            raise stop.error(step)
+
+    leave_if_asked()  # the first batch may take a minute to compile
+    measurer.measure(state, step, monitor, leave_if_asked)
     ap = None if measurer.last is None else measurer.last.metrics.ap
     try:
         is_best = best.keep(model_dir, step, ap)
@@ -218,14 +236,6 @@ def _measure(
         ) from error
     if is_best:
         monitor.write(f"The best AP so far, kept in {model_dir}/{best.FOLDER}.")
-
-
-def _stopped(step: int) -> command.UserError:
-    return command.UserError(
-        command.ExitCode.STOPPED,
-        f"Stopped on request after step {step}, which is saved. The same"
-        " command goes on.",
-    )
 
 
 def _refuse(

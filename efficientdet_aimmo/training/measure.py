@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -18,10 +19,6 @@ from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.training import monitor as monitor_lib
 from efficientdet_aimmo.training import state as state_lib
 from hparams import config as config_lib
-
-
-def _show_nothing(_done: int, _total: int) -> None:
-    """Stands for the progress line where nobody looks."""
 
 
 class Measurer:
@@ -59,21 +56,33 @@ class Measurer:
         state: state_lib.TrainState,
         step: int,
         monitor: monitor_lib.Monitor,
+        after_batch: Callable[[], None],
     ) -> None:
         """Evaluates the state after `step` steps; the chief reports.
 
         The replicas of all workers share the images.
+
+        Args:
+          state: what is measured.
+          step: steps done.
+          monitor: shows the figures.
+          after_batch: called after each batch; what it raises ends the
+            evaluation without a trace.
         """
         state.copy_weights_to(self._detector)
         size = self._config.eval.eval_batch_size
         batches = pipeline.build_eval_dataset(
             self._val.files, self._config, size, self._spread.share_of(size)
         )
-        shown = progress.Progress("evaluating")
+<<<<<<< HEAD        shown = progress.Progress("evaluating")
+
+        def after(done: int, total: int) -> None:
+            if self._spread.is_chief:
+                shown(done, total)
+            after_batch()
+
         found = self._evaluator.run(
-            self._spread.share_out(batches),
-            self._ground_truth,
-            shown if self._spread.is_chief else _show_nothing,
+            self._spread.share_out(batches), self._ground_truth, after
         )
         self.last = report.Report(
             step=step,

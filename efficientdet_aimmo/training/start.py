@@ -14,7 +14,7 @@ from efficientdet_aimmo.evaluation import evaluator, saved
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.model import activations
 from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
-from efficientdet_aimmo.training import loop
+from efficientdet_aimmo.training import loop, stopping
 from efficientdet_aimmo.training import model_dir as model_dir_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
 from hparams import config as config_lib
@@ -109,6 +109,7 @@ def start(
                 ground_truth=truth,
                 warm_start=warm_start,
                 threads=threads,
+                environment=options.environment,
             ),
         )
 
@@ -257,4 +258,6 @@ def _describe(
                 f" {objects}"
             )
     lines.append(f"device          {devices.describe()}")
+    host = stopping.notice_host(config.runtime, options.environment, "/")
+    lines.append(f"stops on        {stopping.describe(host)}")
     return "\n".join(lines)

@@ -285,6 +285,7 @@ def run(config: config_lib.Config, records: Records) -> Trace:
                     ground_truth=records.truth,
                     warm_start=None,
                     threads="",
+                    environment={},
                 ),
             )
         finally:

@@ -55,6 +55,7 @@ def refusals(
                     ground_truth=None,
                     warm_start=None,
                     threads="",
+                    environment={},
                 ),
             )
             end = json.loads((folder / "result.json").read_text())

@@ -16,7 +16,7 @@ import pytest
 import hparams
 from hparams import config as config_lib
 from hparams import override, serialize
-from tests.hparams import observations, refusals, witness_records
+from tests.hparams import notices, observations, refusals, witness_records
 
 Observation = Callable[[config_lib.Config, witness_records.Records], object]
 
@@ -34,6 +34,7 @@ BASE = override.override(
         "lr_warmup_epoch": 0.0,
         "eval_batch_size": 8,
         "num_pictures": 2,
+        "preemption_notice": "off",
     },
 )
 _FIXED_PLACE = {"jitter_min": 1.0, "jitter_max": 1.0}
@@ -178,6 +179,7 @@ WITNESSES = [
     Witness("log_steps", 3, o.run, _RUN, "logged"),
     Witness("log_steps", 3, o.run, _RUN, "points"),
     Witness("num_threads", 3, o.threads),
+    Witness("preemption_notice", "auto", notices.notices),
 ]
 OBSERVATIONS = sorted({w.observe for w in WITNESSES}, key=lambda f: f.__name__)
 

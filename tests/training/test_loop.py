@@ -73,6 +73,7 @@ class Runs:
             ground_truth=ground_truth_lib.load(f"{self.records}/val.json"),
             warm_start=None,
             threads="as in the other runs",
+            environment={},
         )
         loop.train(config, run)
         return model_dir
