@@ -18,7 +18,12 @@ LEAVES = {
     "tf_random_seed": "seed",
 }
 # The same with flags that the official command does not have.
-OWN_LEAVES = {"on_nan": "on_nan", "max_skipped_steps": "max_skipped_steps"}
+OWN_LEAVES = {
+    "on_nan": "on_nan",
+    "max_skipped_steps": "max_skipped_steps",
+    "bad_records": "bad_records",
+    "bad_records_max_share": "bad_records_max_share",
+}
 _ALL_LEAVES = {**LEAVES, **OWN_LEAVES}
 
 # Flags without a meaning here: what to use instead.

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from efficientdet_aimmo import pictures
-from efficientdet_aimmo.data import decode, pipeline
+from efficientdet_aimmo.data import decode, exam, pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
@@ -58,7 +58,9 @@ class Measurer:
             self._val.files, self._config, self._config.eval.eval_batch_size
         )
         found = self._evaluator.run(
-            batches, self._ground_truth, progress.Progress("evaluating")
+            exam.whole(batches, self._val.files),
+            self._ground_truth,
+            progress.Progress("evaluating"),
         )
         self.last = report.Report(
             step=step,
