@@ -27,9 +27,10 @@ from hparams import serialize
 AVERAGE_SUFFIX = "/ExponentialMovingAverage"
 
 # Names of what is no weight of the detector: the steps done, those of them that
-# were skipped, and what the optimizer keeps.
+# were skipped, the bad records drawn, and what the optimizer keeps.
 STEP = "step"
 SKIPPED = "skipped_steps"
+BAD_DRAWS = "bad_draws"
 OPTIMIZER = "optimizer/"
 
 _FOLDER = "checkpoints"
@@ -98,7 +99,8 @@ class Checkpoint:
         plain = {
             name: value
             for name, value in values.items()
-            if name not in (STEP, SKIPPED) and not name.startswith(OPTIMIZER)
+            if name not in (STEP, SKIPPED, BAD_DRAWS)
+            and not name.startswith(OPTIMIZER)
         }
         return averages or plain
 
@@ -273,6 +275,9 @@ def restore(
       CheckpointError: names or shapes are not exactly those saved.
     """
     values = checkpoint.values()
+    if BAD_DRAWS in variables:
+        # Older checkpoints lack it: a bad record ended a run then.
+        values.setdefault(BAD_DRAWS, np.zeros([], np.int64))
     unknown = sorted(set(values) ^ set(variables))
     if unknown:
         raise CheckpointError(

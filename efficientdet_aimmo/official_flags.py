@@ -22,6 +22,8 @@ OWN_LEAVES = {
     "on_nan": "on_nan",
     "max_skipped_steps": "max_skipped_steps",
     "preemption_notice": "preemption_notice",
+    "bad_records": "bad_records",
+    "bad_records_max_share": "bad_records_max_share",
 }
 _ALL_LEAVES = {**LEAVES, **OWN_LEAVES}
 

@@ -11,6 +11,11 @@ class Share(NamedTuple):
     rows: slice
     size: int  # a replica's rows, a divisor of those taken
 
+    @property
+    def num_rows(self) -> int:
+        """Rows that the process takes."""
+        return self.rows.stop - self.rows.start
+
 
 def whole(batch_size: int) -> Share:
     """Returns the share of the only device: all rows, at once."""

@@ -213,6 +213,20 @@ class Runtime(leaf.Section):
         " after that it stops with 75.",
         at_least=1,
     )
+    bad_records: str = leaf.leaf(
+        "fail",
+        "A training record that cannot be read, parsed or decoded ends the run,"
+        " or is skipped: a copy of another image of its batch has its place. A"
+        " validation record always ends it: measures would be of other images.",
+        choices=("fail", "skip"),
+    )
+    bad_records_max_share: float = leaf.leaf(
+        0.01,
+        "skip: the run ends when more of the images drawn, of one epoch at"
+        " least, are bad.",
+        at_least=0.0,
+        at_most=1.0,
+    )
     log_steps: int = leaf.leaf(
         20, "Steps between lines of the log.", at_least=1
     )

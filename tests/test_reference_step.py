@@ -80,6 +80,7 @@ def _batch() -> pipeline.TrainBatch:
         classes=tf.constant([[0, 1, 2, 3], [3, 0, 0, 0]]),
         num_boxes=tf.constant([4, 2]),
         source_ids=tf.constant(["1", "2"]),
+        bad=tf.constant(["", ""]),
     )
 
 

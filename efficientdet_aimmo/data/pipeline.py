@@ -3,7 +3,8 @@
 The stream of training images is one line: epoch after epoch, each image once
 an epoch, in an order that follows from (seed, epoch). Step s takes images
 s * batch to (s + 1) * batch - 1 of it, so nothing is dropped between epochs, a
-resumed run goes on at the very next image, and what it skips is not decoded.
+resumed run goes on at the very next image, and what it skips is not decoded. A
+record that cannot be used keeps its place in the line, see rows.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from efficientdet_aimmo import shares
-from efficientdet_aimmo.data import augment, colour, decode
+from efficientdet_aimmo.data import augment, colour, decode, rows
 from hparams import config as config_lib
 from tfrecord_tools import schema
 
 _COLOUR = 1  # keeps colours' draws apart from the placement's
 _READ_AT_ONCE = 16  # files; more only costs open handles
+# While the last images of one batch are decoded, the next batch begins.
+_BATCHES_AT_ONCE = 2
 
 
 class TrainBatch(NamedTuple):
@@ -30,6 +33,9 @@ class TrainBatch(NamedTuple):
     classes: tf.Tensor  # [B, M] int32, from 0
     num_boxes: tf.Tensor  # [B] int32, rows of boxes that are objects
     source_ids: tf.Tensor  # [B] string
+    # [B] string, empty, or where the bad record is that the row is no image of:
+    # it holds a copy of another row.
+    bad: tf.Tensor
 
 
 class EvalBatch(NamedTuple):
@@ -98,25 +104,41 @@ def read_records(
     )
 
 
-def _stream(
-    files: Sequence[str], config: config_lib.Config, num_images: int, first: int
+def _line(
+    files: Sequence[str],
+    num_records: Sequence[int],
+    config: config_lib.Config,
+    first: int,
 ) -> tf.data.Dataset:
-    """Returns (epoch, place in the epoch, record) from image `first` on."""
+    """Returns (epoch, place, (file, number, record)) from image `first` on."""
     seed = config.train.seed
+    num_images = sum(num_records)
 
     def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
         draws = tf.random.stateless_uniform(
             [len(files)], tf.stack([tf.constant(seed, tf.int64), epoch])
         )
-        names = tf.gather(tf.constant(files), tf.argsort(draws))
-        records = read_records(names, len(files))
+        order = tf.argsort(draws)
+        records = tf.data.Dataset.from_tensor_slices(
+            (
+                tf.gather(tf.constant(files), order),
+                tf.gather(tf.constant(num_records, tf.int64), order),
+            )
+        ).interleave(
+            rows.read_file,
+            cycle_length=min(len(files), _READ_AT_ONCE),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
         if config.data.shuffle_buffer > 1:
             records = records.shuffle(
                 config.data.shuffle_buffer,
                 seed=epoch * 0x10001 + seed,
                 reshuffle_each_iteration=False,
             )
-        return records.enumerate().map(lambda i, r: (epoch, i, r))
+        epochs = tf.data.Dataset.from_tensors(epoch).repeat()
+        places = tf.data.Dataset.range(num_images)
+        return tf.data.Dataset.zip((epochs, places, records))
 
     # One epoch more than asked for: it fills the last batch.
     epochs = tf.data.Dataset.range(
@@ -126,69 +148,87 @@ def _stream(
 
 
 def _train_example(
-    epoch: tf.Tensor,
-    place: tf.Tensor,
-    record: tf.Tensor,
+    drawn: rows.Drawn,
     config: config_lib.Config,
     max_boxes: int,
     jitter: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None,
-) -> TrainBatch:
-    """Returns one training image with its objects, without a batch axis."""
-    encoded, source_id = parse_image(record)
-    objects = parse_objects(record)
+) -> list[tf.Tensor]:
+    """Returns the parts of a TrainBatch but the last, without a batch axis."""
+    encoded, source_id = parse_image(drawn.record)
+    objects = parse_objects(drawn.record)
     image = decode.decode_image(encoded)
     seed = tf.random.experimental.stateless_fold_in(
-        tf.stack([tf.constant(config.train.seed, tf.int64), epoch]), place
+        tf.stack([tf.constant(config.train.seed, tf.int64), drawn.epoch]),
+        drawn.place,
     )
     if jitter is not None:
         image = jitter(
             image, tf.random.experimental.stateless_fold_in(seed, _COLOUR)
         )
     shape = tf.shape(image)
-    drawn = augment.draw_placement(seed, shape, config.augment, config.data)
+    placement = augment.draw_placement(seed, shape, config.augment, config.data)
     boxes, is_left = decode.place_boxes(
-        objects.boxes_norm, shape, drawn.scale, drawn.offset, config.data
+        objects.boxes_norm,
+        shape,
+        placement.scale,
+        placement.offset,
+        config.data,
     )
     if config.data.skip_crowd_during_training:
         is_left &= ~objects.is_ignored
     boxes = tf.boolean_mask(boxes, is_left)
     classes = tf.boolean_mask(tf.cast(objects.labels, tf.int32) - 1, is_left)
-    placed = decode.place_image(image, drawn.scale, drawn.offset, config.data)
-    placed, boxes = augment.mirror(placed, boxes, drawn.is_mirrored)
+    placed = decode.place_image(
+        image, placement.scale, placement.offset, config.data
+    )
+    placed, boxes = augment.mirror(placed, boxes, placement.is_mirrored)
     count = tf.shape(boxes)[0]
     fill = max_boxes - count
-    return TrainBatch(
-        images=placed,
-        boxes=tf.ensure_shape(
-            tf.pad(boxes, [[0, fill], [0, 0]]), [max_boxes, 4]
-        ),
-        classes=tf.ensure_shape(tf.pad(classes, [[0, fill]]), [max_boxes]),
-        num_boxes=count,
-        source_ids=source_id,
-    )
+    return [
+        placed,
+        tf.ensure_shape(tf.pad(boxes, [[0, fill], [0, 0]]), [max_boxes, 4]),
+        tf.ensure_shape(tf.pad(classes, [[0, fill]]), [max_boxes]),
+        count,
+        source_id,
+    ]
 
 
 def _own_rows(
     records: tf.data.Dataset, batch_size: int, share: shares.Share
 ) -> tf.data.Dataset:
     """Returns the records of a share; the others are not decoded."""
-    if share.rows == slice(0, batch_size):
+    if share.num_rows == batch_size:
         return records
 
     def take(*record: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(
-            tuple(part[share.rows] for part in record)
+            tf.nest.map_structure(lambda part: part[share.rows], record)
         )
 
     batches = records.batch(batch_size, drop_remainder=True)
     return batches.flat_map(take)
 
 
+def _split(batches: tf.data.Dataset, share: shares.Share) -> tf.data.Dataset:
+    """Returns a process's batches in pieces of a replica's rows."""
+    if share.num_rows == share.size:
+        return batches
+
+    def pieces(batch: TrainBatch) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(
+            TrainBatch(
+                *(tf.reshape(t, [-1, share.size, *t.shape[1:]]) for t in batch)
+            )
+        )
+
+    return batches.flat_map(lambda *parts: pieces(TrainBatch(*parts)))
+
+
 def build_train_dataset(
     files: Sequence[str],
     config: config_lib.Config,
     *,
-    num_images: int,
+    num_records: Sequence[int],
     max_boxes: int,
     start_step: int,
     share: shares.Share | None = None,
@@ -196,9 +236,9 @@ def build_train_dataset(
     """Returns the batches of steps start_step and later.
 
     Args:
-      files: record files of the training split.
+      files: record files of the training split, sorted.
       config: batch size, seed, input size, augmentation.
-      num_images: records in all files.
+      num_records: of each file as it should be, damaged or not.
       max_boxes: most objects in one record.
       start_step: steps already done.
       share: the rows of this process; None for all.
@@ -209,19 +249,31 @@ def build_train_dataset(
     batch = config.train.train_batch_size
     share = share or shares.whole(batch)
     # A row for padding even where no image has any object.
-    rows = max(max_boxes, 1)
+    max_boxes = max(max_boxes, 1)
     jitter = None
     if config.augment.colour_jitter > 0.0:
         jitter = colour.make_colour_jitter(config.augment.colour_jitter)
-    stream = _stream(sorted(files), config, num_images, start_step * batch)
+
+    def example(drawn: rows.Drawn) -> list[tf.Tensor]:
+        return _train_example(drawn, config, max_boxes, jitter)
+
+    def train_batch(
+        epoch: tf.Tensor, place: tf.Tensor, read: Sequence[tf.Tensor]
+    ) -> tf.data.Dataset:
+        filled = rows.prepare(rows.Drawn(epoch, place, *read), example)
+        return filled.map(lambda parts, bad: TrainBatch(*(*parts, bad)))
+
+    line = _line(files, num_records, config, start_step * batch)
     return (
-        _own_rows(stream, batch, share)
-        .map(
-            lambda e, i, r: _train_example(e, i, r, config, rows, jitter),
-            num_parallel_calls=tf.data.AUTOTUNE,
+        _own_rows(line, batch, share)
+        .batch(share.num_rows, drop_remainder=True)
+        .interleave(
+            train_batch,
+            cycle_length=_BATCHES_AT_ONCE,
+            num_parallel_calls=_BATCHES_AT_ONCE,
             deterministic=True,
         )
-        .batch(share.size, drop_remainder=True)
+        .apply(lambda taken: _split(taken, share))
         .prefetch(tf.data.AUTOTUNE)
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from efficientdet_aimmo import weights
-from efficientdet_aimmo.data import pipeline
+from efficientdet_aimmo.data import exam, pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
@@ -51,8 +51,11 @@ def evaluate(
         model.detector, model.config, model.class_names
     )
     batch_size = eval_batch_size or model.config.eval.eval_batch_size
+    batches = pipeline.build_eval_dataset(
+        source.files, model.config, batch_size
+    )
     found = evaluator.run(
-        pipeline.build_eval_dataset(source.files, model.config, batch_size),
+        exam.whole(batches, source.files),
         truth,
         progress_lib.Progress("evaluating"),
     )

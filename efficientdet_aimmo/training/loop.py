@@ -19,6 +19,7 @@ from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import report
 from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
 from efficientdet_aimmo.training import (
+    bad_records,
     beginning,
     best,
     measure,
@@ -98,14 +99,15 @@ def _train(
         batch_size=course.batch_size,
         log_steps=config.runtime.log_steps,
     )
-    batches = iter(
-        pipeline.build_train_dataset(
-            run.train.files,
-            config,
-            num_images=counts.images,
-            max_boxes=counts.max_boxes_per_image,
-            start_step=start,
-        )
+    dataset = pipeline.build_train_dataset(
+        run.train.files,
+        config,
+        num_records=run.train.num_records,
+        max_boxes=counts.max_boxes_per_image,
+        start_step=start,
+    )
+    watch = bad_records.Watch(
+        iter(dataset), config, counts.images, run.model_dir, state, monitor
     )
     save_steps, eval_steps = _milestones(config, course)
 
@@ -121,7 +123,7 @@ def _train(
             _save(config, run, state, step)
             raise stop.error(step)
         monitor.begin_step()
-        batch = next(batches)
+        batch = watch.draw()
         result = _numbers(train_step(batch), config.loss)
         if not result.pop("is_finite"):
             _refuse(config, run, state, batch, course, monitor)
@@ -130,7 +132,7 @@ def _train(
             _save(config, run, state, step + 1)
 
     monitor.close()
-    _write_result(run.model_dir, state, measurer)
+    _write_result(run.model_dir, state, measurer, watch)
 
 
 def _begin(
@@ -269,12 +271,14 @@ def _write_result(
     model_dir: str,
     state: state_lib.TrainState,
     measurer: measure.Measurer | None,
+    watch: bad_records.Watch,
 ) -> None:
     last = None if measurer is None else measurer.last
     kept = best.find(model_dir)
     content = {
         "step": int(state.step),
         "skipped_steps": int(state.skipped),
+        **watch.counts(),
         "best_step": None if kept is None else kept.step,
         "metrics": None if last is None else dataclasses.asdict(last.metrics),
         "alarms": [] if last is None else list(last.alarms),

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from efficientdet_aimmo import pictures
-from efficientdet_aimmo.data import decode, pipeline
+from efficientdet_aimmo.data import decode, exam, pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
@@ -74,7 +74,7 @@ class Measurer:
         batches = pipeline.build_eval_dataset(
             self._val.files, self._config, size, self._spread.share_of(size)
         )
-<<<<<<< HEAD        shown = progress.Progress("evaluating")
+        shown = progress.Progress("evaluating")
 
         def after(done: int, total: int) -> None:
             if self._spread.is_chief:
@@ -82,7 +82,9 @@ class Measurer:
             after_batch()
 
         found = self._evaluator.run(
-            self._spread.share_out(batches), self._ground_truth, after
+            exam.whole(self._spread.share_out(batches), self._val.files),
+            self._ground_truth,
+            after,
         )
         self.last = report.Report(
             step=step,

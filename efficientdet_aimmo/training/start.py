@@ -14,7 +14,7 @@ from efficientdet_aimmo.evaluation import evaluator, saved
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.model import activations
 from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
-from efficientdet_aimmo.training import loop, stopping
+from efficientdet_aimmo.training import bad_records, loop, stopping
 from efficientdet_aimmo.training import model_dir as model_dir_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
 from hparams import config as config_lib
@@ -79,16 +79,16 @@ def start(
         options.environment.get("CUDA_VISIBLE_DEVICES"),
         len(tf.config.list_physical_devices("GPU")),
     )
-    train, val = _open_sources(options)
+    train, val = _open_sources(options, config.runtime)
     config = fill_from_data(config, label_names, train)
     _check_batch(config, train)
     with model_dir_lib.in_use(options.model_dir):
         changes = model_dir_lib.check_config(options.model_dir, config)
         model_dir_lib.check_data(options.model_dir, train.manifest)
         truth = None if val is None else _open_truth(val, options)
-        for source in (train, val):
-            if source is not None:
-                source_lib.check_records(source)
+        bad_records.check_records(train, config.runtime)
+        if val is not None:
+            source_lib.check_records(val)
         warm_start = warm_start_lib.choose(
             options.ckpt,
             options.backbone_ckpt,
@@ -130,10 +130,10 @@ def _set_threads(
 
 
 def _open_sources(
-    options: Options,
+    options: Options, runtime: config_lib.Runtime
 ) -> tuple[source_lib.Source, source_lib.Source | None]:
-    train = source_lib.open_source(
-        options.train_file_pattern, "train_file_pattern"
+    train = bad_records.open_source(
+        options.train_file_pattern, "train_file_pattern", runtime
     )
     val = None
     if options.mode == "train_and_eval":

@@ -54,6 +54,7 @@ class TrainState:
         empty if there is no moving average.
       step: int64, steps done, those skipped included.
       skipped: int64, steps skipped because they were not finite.
+      bad_draws: int64, images drawn that were bad records.
     """
 
     def __init__(self, config: config_lib.Config) -> None:
@@ -83,6 +84,9 @@ class TrainState:
         )
         self.skipped = tf.Variable(
             0, dtype=tf.int64, name=checkpoint.SKIPPED, trainable=False
+        )
+        self.bad_draws = tf.Variable(
+            0, dtype=tf.int64, name=checkpoint.BAD_DRAWS, trainable=False
         )
         self.averages: list[tf.Variable] = []
         if config.optimizer.moving_average_decay > 0.0:
@@ -125,7 +129,7 @@ class TrainState:
 
     def variables(self) -> dict[str, tf.Variable]:
         """Returns all variables by their names in a checkpoint."""
-        counts = [self.step, self.skipped]
+        counts = [self.step, self.skipped, self.bad_draws]
         own = [*self.detector.all_variables, *self.averages, *counts]
         named = {variable_name(v): v for v in own}
         kept = [

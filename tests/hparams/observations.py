@@ -115,7 +115,7 @@ def _train_batches(
     batches = pipeline.build_train_dataset(
         [records.crowded],
         config,
-        num_images=witness_records.NUM_RECORDS,
+        num_records=[witness_records.NUM_RECORDS],
         max_boxes=records.train.counts.max_boxes_per_image,
         start_step=0,
     )
@@ -124,7 +124,7 @@ def _train_batches(
 
 def train_batches(config: config_lib.Config, records: Records) -> object:
     """The first two batches of training."""
-    return [digest(*batch[:-1]) for batch in _train_batches(config, records)]
+    return [digest(*batch[:-2]) for batch in _train_batches(config, records)]
 
 
 def image_order(config: config_lib.Config, records: Records) -> object:
@@ -176,6 +176,7 @@ def steps(config: config_lib.Config, _: Records) -> object:
         classes=tf.constant([[1, 3], [0, 0]]),
         num_boxes=tf.constant([2, 1]),
         source_ids=tf.constant(["1", "2"]),
+        bad=tf.constant(["", ""]),
     )
     course = schedule_lib.Course(8, config.train.train_batch_size, 2)
     with _tiny_network(), _eagerly():

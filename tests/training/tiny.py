@@ -40,6 +40,7 @@ def batch(fill: float = 0.0) -> pipeline.TrainBatch:
         classes=tf.constant([[0, 3, 0, 0], [2, 0, 0, 0]]),
         num_boxes=tf.constant([2, 1]),
         source_ids=tf.constant(["1", "2"]),
+        bad=tf.constant(["", ""]),
     )
 
 
