@@ -104,7 +104,7 @@ def read_range(path: str, offset: int, length: int) -> bytes:
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a file anew."""
     if is_remote(path):
-        remove(path)  # some file systems would write behind what is there
+        _make_way(path)
         with as_os_errors(path), _gfile().GFile(path, "wb") as file:
             file.write(content)
         return
@@ -247,12 +247,22 @@ def rename(source: str, target: str) -> None:
         _gfile().rename(source, target, overwrite=True)
 
 
+def _make_way(path: str) -> None:
+    """Removes a file where a new one would be written behind it.
+
+    TensorFlow's file system in memory does that. A store replaces an object in
+    one step, and so it must stay: who is killed here loses nothing.
+    """
+    if path.startswith("ram://"):
+        remove(path)
+
+
 def copy(source: str, target: str) -> None:
     """Copies a file, from or to either kind of place."""
     if not is_remote(source) and not is_remote(target):
         shutil.copyfile(source, target)
         return
-    remove(target)
+    _make_way(target)
     with as_os_errors(source):
         _gfile().copy(source, target, overwrite=True)
 

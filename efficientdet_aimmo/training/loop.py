@@ -17,7 +17,13 @@ from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import report
 from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
-from efficientdet_aimmo.training import beginning, best, measure, nonfinite
+from efficientdet_aimmo.training import (
+    beginning,
+    best,
+    lock,
+    measure,
+    nonfinite,
+)
 from efficientdet_aimmo.training import monitor as monitor_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
 from efficientdet_aimmo.training import state as state_lib
@@ -177,6 +183,7 @@ def _milestones(
 def _save(
     config: config_lib.Config, run: Run, state: state_lib.TrainState, step: int
 ) -> None:
+    lock.check(run.model_dir)
     try:
         checkpoint.save(
             run.model_dir,

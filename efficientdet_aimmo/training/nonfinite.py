@@ -8,22 +8,22 @@ that a replay can be held against it.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
-import os
 
 import numpy as np
 import tensorflow as tf
 
 from efficientdet_aimmo import anchors as anchors_lib
-from efficientdet_aimmo import checkpoint
+from efficientdet_aimmo import checkpoint, whole
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.evaluation import report
 from efficientdet_aimmo.model import profile
 from efficientdet_aimmo.training import state as state_lib
 from efficientdet_aimmo.training import step as step_lib
 from hparams import config as config_lib
-from tfrecord_tools import command
+from tfrecord_tools import command, storage
 
 _FOLDER = "nan"
 _BATCH = "batch.npz"
@@ -54,7 +54,7 @@ class Terms:
 
 def folder_of(model_dir: str, step: int) -> str:
     """Returns the folder that keeps a refused step."""
-    return os.path.join(model_dir, _FOLDER, str(step))
+    return storage.join(model_dir, _FOLDER, str(step))
 
 
 def _measure(
@@ -125,8 +125,9 @@ def keep(
     folder = folder_of(model_dir, step)
     weights = [*state.detector.all_variables, state.step]
     try:
-        os.makedirs(folder, exist_ok=True)
-        np.savez(os.path.join(folder, _BATCH), **_arrays(batch))
+        arrays = io.BytesIO()
+        np.savez(arrays, **_arrays(batch))
+        whole.write_file(storage.join(folder, _BATCH), arrays.getvalue())
         checkpoint.save(
             folder,
             step,
@@ -136,7 +137,7 @@ def keep(
         )
         content = {**dataclasses.asdict(found), "thaw_step": thaw_step}
         report.write_whole(
-            os.path.join(folder, _TERMS), json.dumps(content, indent=1) + "\n"
+            storage.join(folder, _TERMS), json.dumps(content, indent=1) + "\n"
         )
     except OSError as error:
         raise command.UserError(
@@ -195,10 +196,9 @@ def load(folder: str) -> tuple[Terms, int]:
     Raises:
       UserError: the folder does not hold a kept step.
     """
-    path = os.path.join(folder, _TERMS)
+    path = storage.join(folder, _TERMS)
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+        content = json.loads(storage.read_bytes(path))
         thaw_step = content.pop("thaw_step")
         return Terms(**content), thaw_step
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -228,7 +228,10 @@ def replay(folder: str) -> Terms:
     values = found.values()
     for variable in [*state.detector.all_variables, state.step]:
         variable.assign(values[state_lib.variable_name(variable)])
-    with np.load(os.path.join(folder, _BATCH)) as arrays:
+    path = storage.join(folder, _BATCH)
+    with whole.reached(path):
+        content = io.BytesIO(storage.read_bytes(path))
+    with np.load(content) as arrays:
         batch = pipeline.TrainBatch(
             **{name: tf.constant(array) for name, array in arrays.items()}
         )
