@@ -152,6 +152,7 @@ def _remove_old(model_dir: str, newest: int, keep: int) -> None:
     paths = [path_of(model_dir, step) for step in older]
     finished = [path for path in paths if whole.has_meta(path)]
     unfinished = [path for path in paths if path not in finished]
+    whole.remove_leftovers(storage.join(model_dir, FOLDER))
     for path in [*unfinished, *finished[: max(0, len(finished) - keep + 1)]]:
         whole.remove_folder(path)
 

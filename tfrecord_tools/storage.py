@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import TypeVar
 
+_NODE = re.compile(r"^\{\{.*?\}\} ")  # which operation of TensorFlow's
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 _BLOCK_BYTES = 1024 * 1024
 _NUM_THREADS = 32
@@ -72,7 +73,8 @@ def as_os_errors(path: str) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         number = numbers.get(type(error), errno.EIO)
-        raise OSError(number, error.message, path) from error
+        message = _NODE.sub("", error.message).split("\n")[0]
+        raise OSError(number, message, path) from error
 
 
 def read_bytes(path: str) -> bytes:

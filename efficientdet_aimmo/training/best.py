@@ -36,16 +36,11 @@ def _search(model_dir: str) -> tuple[checkpoint.Checkpoint | None, list[str]]:
     return None, faults
 
 
-def _best_ap(model_dir: str) -> float | None:
-    """Returns the AP of the checkpoint that is kept, None without one."""
-    found, faults = _search(model_dir)
-    for fault in faults:
-        print(f"warning: {fault} The next best takes its place.", flush=True)
-    if found is None:
-        return None
+def _ap_of(model_dir: str, step: int) -> float | None:
+    """Returns the AP in a step's report, None without a report."""
     folder = storage.join(model_dir, report.FOLDER)
     try:
-        content = storage.read_bytes(report.path_of(folder, found.step))
+        content = storage.read_bytes(report.path_of(folder, step))
         return float(json.loads(content)["metrics"]["ap"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # somebody removed the report: the next one is better
@@ -68,13 +63,20 @@ def keep(model_dir: str, step: int, ap: float | None) -> bool:
     Raises:
       OSError: the disk is full or not writable; the old copy is intact.
     """
-    best = _best_ap(model_dir)
-    if ap is None or (best is not None and ap <= best):
+    found, faults = _search(model_dir)
+    for fault in faults:
+        print(f"warning: {fault} The next best takes its place.", flush=True)
+    best = None if found is None else _ap_of(model_dir, found.step)
+    is_best = ap is not None and (best is None or ap > best)
+    if not is_best and found is None:
         return False
-    path = checkpoint.path_of(model_dir, step)
-    parent, name = storage.join(model_dir, FOLDER), posixpath.basename(path)
-    whole.copy_folder(path, storage.join(parent, name))
-    for other in storage.names(parent):
+    parent = storage.join(model_dir, FOLDER)
+    kept = step if found is None or is_best else found.step
+    path = checkpoint.path_of(model_dir, kept)
+    name = posixpath.basename(path)
+    if is_best:
+        whole.copy_folder(path, storage.join(parent, name))
+    for other in storage.names(parent):  # also what a killed run left
         if other != name:
             whole.remove_folder(storage.join(parent, other))
-    return True
+    return is_best

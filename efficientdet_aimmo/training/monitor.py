@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 import tqdm
 
 from efficientdet_aimmo.evaluation import metrics as metrics_lib
 from efficientdet_aimmo.evaluation import report
-from tfrecord_tools import command
+from efficientdet_aimmo.training import events
 
 FOLDER = "train"  # in the model_dir: events of training
 
@@ -26,7 +24,7 @@ class Monitor:
     On a terminal one line that is drawn anew; elsewhere a plain line every
     log_steps steps. TensorBoard gets a point every log_steps steps.
 
-    What writes events raises UserError where the disk is full.
+    What gives TensorBoard something raises UserError where the disk is full.
     """
 
     def __init__(
@@ -41,12 +39,8 @@ class Monitor:
         self._num_steps = num_steps
         self._batch_size = batch_size
         self._log_steps = log_steps
-        self._model_dir = model_dir
-        with self._writing_events():
-            self._train, self._eval = (
-                tf.summary.create_file_writer(os.path.join(model_dir, folder))
-                for folder in (FOLDER, report.FOLDER)
-            )
+        self._train = events.Events(os.path.join(model_dir, FOLDER))
+        self._eval = events.Events(os.path.join(model_dir, report.FOLDER))
         self._seconds = 0.0  # since the last point, evaluations left out
         self._count = 0  # steps since the last point
         self._started = time.perf_counter()
@@ -59,18 +53,6 @@ class Monitor:
                 unit="step",
                 bar_format="{desc} {n_fmt}/{total_fmt} |{bar:20}| {postfix}",
             )
-
-    @contextlib.contextmanager
-    def _writing_events(self) -> Iterator[None]:
-        try:
-            yield
-        except tf.errors.OpError as error:
-            raise command.UserError(
-                command.ExitCode.DISK,
-                f"TensorBoard's events cannot be written in {self._model_dir}"
-                f" ({error.message}). The checkpoints there are intact: make"
-                " room and give the same command.",
-            ) from error
 
     def begin_step(self) -> None:
         """Starts the clock of a step, its wait for input included."""
@@ -94,10 +76,10 @@ class Monitor:
             self._bar.set_postfix_str(line)
         else:
             print(f"step {step}/{self._num_steps}: {line}", flush=True)
-        with self._writing_events(), self._train.as_default(step=step):
+        with self._train.at(step):
             for name, value in scalars.items():
-                tf.summary.scalar(name, value)
-            tf.summary.scalar("images_per_second", rate)
+                self._train.scalar(name, value)
+            self._train.scalar("images_per_second", rate)
         self._seconds, self._count = 0.0, 0
 
     def show_evaluation(
@@ -124,13 +106,12 @@ class Monitor:
             for item in metrics.classes
             for figure, value in (("AP", item.ap), ("AP50", item.ap50))
         }
-        with self._writing_events(), self._eval.as_default(step=step):
+        with self._eval.at(step):
             for name, value in {**overall, **per_class}.items():
                 if value is not None:
-                    tf.summary.scalar(name, value)
+                    self._eval.scalar(name, value)
             for name, picture in pictures:
-                tf.summary.image(f"pictures/{name}", picture[None])
-            self._eval.flush()
+                self._eval.image(f"pictures/{name}", picture)
 
     def write(self, text: str) -> None:
         """Prints text without breaking the progress line."""
@@ -144,9 +125,8 @@ class Monitor:
         """Ends the progress line and flushes TensorBoard's files."""
         if self._bar is not None:
             self._bar.close()
-        with self._writing_events():
-            self._train.close()
-            self._eval.close()
+        self._train.close()
+        self._eval.close()
 
 
 def _duration(seconds: float) -> str:
