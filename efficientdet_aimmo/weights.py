@@ -50,6 +50,8 @@ def find(model_dir: str, path: str | None) -> checkpoint_lib.Checkpoint:
             f"{model_dir} has no whole checkpoint. {found} Expected a folder"
             " that efficientdet_aimmo.train wrote.",
         )
+    for fault in faults:
+        print(f"warning: {fault} The one before is used.", flush=True)
     return newest
 
 

@@ -5,11 +5,25 @@ from __future__ import annotations
 import pathlib
 
 import pytest
+import tensorflow as tf
 
 from tfrecord_tools import command, convert
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PHOTOGRAPHS = ROOT / "examples" / "aimmo_street"
+
+# The second device is for the tests of several replicas. Its number cannot be
+# changed once TensorFlow computes.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+
+
+@pytest.fixture(scope="session")
+def two_devices() -> list[str]:
+    """Returns the names of two CPU devices."""
+    return ["/cpu:0", "/cpu:1"]
 
 
 @pytest.fixture(scope="session")

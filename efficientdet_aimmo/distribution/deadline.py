@@ -54,7 +54,9 @@ def exits_after(seconds: int, exit_code: int) -> Iterator[None]:
     )
     if made != 0:
         raise OSError(ctypes.get_errno(), "timer_create failed")
-    libc.timer_settime(timer, 0, ctypes.byref(_TimerSpec(first_s=seconds)), None)
+    libc.timer_settime(
+        timer, 0, ctypes.byref(_TimerSpec(first_s=seconds)), None
+    )
     try:
         yield
     finally:

@@ -73,8 +73,6 @@ class Distribution:
 
     def any(self, flag: bool) -> bool:
         """Returns whether a flag is set on any worker; all must ask."""
-        if self.num_workers == 1:
-            return flag
         return max(self.gather_numbers(int(flag))) > 0
 
     def check_same(self, differences: dict[str, int]) -> None:
@@ -99,6 +97,8 @@ class Distribution:
 
     def gather_numbers(self, number: int) -> list[int]:
         """Returns the number that each worker gives; all must ask."""
+        if self.num_workers == 1:
+            return [number]
         row = tf.one_hot(self.worker, self.num_workers, number, 0)
         return [int(n) for n in self._add_up(row)]
 

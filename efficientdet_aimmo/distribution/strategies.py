@@ -45,7 +45,7 @@ def _error(code: command.ExitCode, message: str) -> command.UserError:
 
 def check_flags(runtime: config_lib.Runtime, request: Request) -> None:
     """Raises UserError if a flag is given that the strategy does not read."""
-    given = {
+    given: dict[str, dict[str, str | int | None]] = {
         "multi-gpus": {
             "worker": request.worker,
             "worker_index": request.worker_index,

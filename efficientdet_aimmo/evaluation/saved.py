@@ -11,7 +11,7 @@ from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import progress as progress_lib
 from efficientdet_aimmo.evaluation import report as report_lib
-from tfrecord_tools import command
+from tfrecord_tools import command, storage
 
 
 def ground_truth_path(source: source_lib.Source, given: str | None) -> str:
@@ -80,7 +80,7 @@ def drawing_threshold(model_dir: str, min_score: float | None) -> float:
     """
     if min_score is not None:
         return min_score
-    last = report_lib.latest(os.path.join(model_dir, report_lib.FOLDER))
+    last = report_lib.latest(storage.join(model_dir, report_lib.FOLDER))
     if last is None or last.metrics.overall.threshold is None:
         reason = "no evaluation" if last is None else "no useful threshold yet"
         raise command.UserError(

@@ -11,7 +11,7 @@ import tensorflow as tf
 class Replicas(NamedTuple):
     """The replicas that share a step, seen from one of them."""
 
-    count: int
+    number: int
     place: int | tf.Tensor  # of this one, from 0
     add_up: Callable[[tf.Tensor], tf.Tensor]  # the sum over all of them
 
@@ -40,7 +40,7 @@ def normalise(
       Normalised features; the mean [C], float32; the unbiased variance [C],
       float32.
     """
-    size = replicas.count
+    size = replicas.number
     for length in features.shape[:-1]:
         size *= length
 
@@ -95,7 +95,7 @@ def _moments(x: tf.Tensor, replicas: Replicas) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns mean and biased variance over all replicas, [C] float32."""
     own = tf.stack(tf.nn.moments(tf.cast(x, tf.float32), [0, 1, 2]))
     # A row of its own for every replica: the sum is all their statistics.
-    row = tf.one_hot(replicas.place, replicas.count)
+    row = tf.one_hot(replicas.place, replicas.number)
     parts = replicas.add_up(row[:, None, None] * own)  # [replicas, 2, C]
     mean = tf.reduce_mean(parts[:, 0], axis=0)
     apart = tf.math.squared_difference(parts[:, 0], mean)

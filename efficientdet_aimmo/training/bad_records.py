@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from efficientdet_aimmo.data import exam, pipeline, rows, shard_scan
 from efficientdet_aimmo.data import source as source_lib
+from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.evaluation import report
 from efficientdet_aimmo.training import monitor as monitor_lib
 from efficientdet_aimmo.training import state as state_lib
@@ -87,6 +88,7 @@ class Watch:
         model_dir: str,
         state: state_lib.TrainState,
         monitor: monitor_lib.Monitor,
+        spread: replicas.Distribution,
     ) -> None:
         """Begins where the state is.
 
@@ -97,6 +99,7 @@ class Watch:
           model_dir: of the run, for the list of bad records.
           state: its count of bad images grows.
           monitor: gets a warning for each record.
+          spread: the devices; a worker names the records of its own rows.
 
         Raises:
           UserError: the list of an earlier start cannot be read.
@@ -104,10 +107,11 @@ class Watch:
         self._batches = batches
         self._runtime = config.runtime
         self._batch_size = config.train.train_batch_size
+        self._spread = spread
         self._num_images = num_images
         self._state = state
         self._monitor = monitor
-        self._path = os.path.join(model_dir, FILE)
+        self._path = os.path.join(model_dir, _file_of(spread.worker))
         self._examiner = exam.Examiner()
         self._known = {
             (bad.shard, bad.record): bad for bad in _load(self._path)
@@ -121,7 +125,8 @@ class Watch:
         """
         try:
             batch = next(self._batches)
-            self.note([text.decode() for text in batch.bad.numpy() if text])
+            own = self._spread.strategy.experimental_local_results(batch.bad)
+            self.note([t.decode() for part in own for t in part.numpy() if t])
         except tf.errors.OpError as error:
             self._monitor.close()
             raise _data_error(
@@ -143,17 +148,21 @@ class Watch:
         Raises:
           UserError: as draw.
         """
-        if not places:
-            return
         for file, number in map(rows.place_of, places):
             self._meet(file, number)
-        if len(places) == self._batch_size:
+        num_bad = len(places)
+        if self._runtime.bad_records == "skip":
+            num_bad = sum(self._spread.gather_numbers(num_bad))
+        if num_bad == 0:
+            return
+        share = self._spread.share_of(self._batch_size)
+        if len(places) == share.num_rows:
             raise _data_error(
                 f"All {len(places)} images of step {int(self._state.step)} are"
                 f" bad records ({', '.join(places)}): there is no image to put"
                 f" in their place. {_INTACT} Convert the images again."
             )
-        self._state.bad_draws.assign_add(len(places))
+        self._state.bad_draws.assign_add(num_bad)
         drawn = (int(self._state.step) + 1) * self._batch_size
         _check_share(
             int(self._state.bad_draws),
@@ -196,10 +205,19 @@ class Watch:
 
     def counts(self) -> dict[str, int]:
         """Returns what result.json says: images drawn and distinct records."""
+        known = set(self._known)
+        folder = os.path.dirname(self._path)
+        for worker in range(1, self._spread.num_workers):
+            path = os.path.join(folder, _file_of(worker))
+            known |= {(bad.shard, bad.record) for bad in _load(path)}
         return {
             "bad_draws": int(self._state.bad_draws),
-            "bad_records": len(self._known),
+            "bad_records": len(known),
         }
+
+
+def _file_of(worker: int) -> str:
+    return f"bad_records-{worker}.json" if worker else FILE
 
 
 def _load(path: str) -> list[exam.BadRecord]:

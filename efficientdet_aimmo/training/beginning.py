@@ -45,6 +45,13 @@ def resume(
       UserError: the checkpoint or the weights do not fit.
     """
     newest, faults = checkpoint.latest(model_dir)
+    if newest is None and faults:
+        raise command.UserError(
+            command.ExitCode.DATA,
+            f"None of the {len(faults)} checkpoints in --model_dir={model_dir}"
+            f" is whole. {' '.join(faults)} Choose another folder, or remove"
+            " them to begin again.",
+        )
     for fault in faults:
         print(f"warning: {fault} The one before is used.", flush=True)
     if newest is None:

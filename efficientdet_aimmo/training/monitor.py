@@ -9,10 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 import tqdm
 
 from efficientdet_aimmo.evaluation import metrics as metrics_lib
+from efficientdet_aimmo.evaluation import report
+from efficientdet_aimmo.training import events
+
+FOLDER = "train"  # in the model_dir: events of training
 
 
 class Monitor:
@@ -20,11 +23,13 @@ class Monitor:
 
     On a terminal one line that is drawn anew; elsewhere a plain line every
     log_steps steps. TensorBoard gets a point every log_steps steps.
+
+    What gives TensorBoard something raises UserError where the disk is full.
     """
 
     def __init__(
         self,
-        model_dir: str,
+        model_dir: str | None,
         *,
         num_steps: int,
         start_step: int,
@@ -34,17 +39,27 @@ class Monitor:
         self._num_steps = num_steps
         self._batch_size = batch_size
         self._log_steps = log_steps
-        self._train = tf.summary.create_file_writer(
-            os.path.join(model_dir, "train")
+        """Begins to show a run.
+
+        Args:
+          model_dir: the run's folder; None shows nothing and writes nothing.
+          num_steps: steps of the run.
+          start_step: those done.
+          batch_size: images of a step.
+          log_steps: steps between two lines.
+        """
+        self._is_silent = model_dir is None
+        train, evaluated = (
+            None if model_dir is None else os.path.join(model_dir, name)
+            for name in (FOLDER, report.FOLDER)
         )
-        self._eval = tf.summary.create_file_writer(
-            os.path.join(model_dir, "eval")
-        )
+        self._train = events.Events(train)
+        self._eval = events.Events(evaluated)
         self._seconds = 0.0  # since the last point, evaluations left out
         self._count = 0  # steps since the last point
         self._started = time.perf_counter()
         self._bar: tqdm.tqdm | None = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self._is_silent:
             self._bar = tqdm.tqdm(
                 total=num_steps,
                 initial=start_step,
@@ -73,12 +88,12 @@ class Monitor:
         )
         if self._bar is not None:
             self._bar.set_postfix_str(line)
-        else:
+        elif not self._is_silent:
             print(f"step {step}/{self._num_steps}: {line}", flush=True)
-        with self._train.as_default(step=step):
+        with self._train.at(step):
             for name, value in scalars.items():
-                tf.summary.scalar(name, value)
-            tf.summary.scalar("images_per_second", rate)
+                self._train.scalar(name, value)
+            self._train.scalar("images_per_second", rate)
         self._seconds, self._count = 0.0, 0
 
     def show_evaluation(
@@ -105,13 +120,12 @@ class Monitor:
             for item in metrics.classes
             for figure, value in (("AP", item.ap), ("AP50", item.ap50))
         }
-        with self._eval.as_default(step=step):
+        with self._eval.at(step):
             for name, value in {**overall, **per_class}.items():
                 if value is not None:
-                    tf.summary.scalar(name, value)
+                    self._eval.scalar(name, value)
             for name, picture in pictures:
-                tf.summary.image(f"pictures/{name}", picture[None])
-        self._eval.flush()
+                self._eval.image(f"pictures/{name}", picture)
 
     def write(self, text: str) -> None:
         """Prints text without breaking the progress line."""

@@ -8,15 +8,15 @@ that a replay can be held against it.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
-import os
 
 import numpy as np
 import tensorflow as tf
 
 from efficientdet_aimmo import anchors as anchors_lib
-from efficientdet_aimmo import checkpoint
+from efficientdet_aimmo import checkpoint, whole
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.evaluation import report
 from efficientdet_aimmo.model import profile
@@ -24,7 +24,7 @@ from efficientdet_aimmo.training import accumulation
 from efficientdet_aimmo.training import gradients as gradients_lib
 from efficientdet_aimmo.training import state as state_lib
 from hparams import config as config_lib
-from tfrecord_tools import command
+from tfrecord_tools import command, storage
 
 _FOLDER = "nan"
 _BATCH = "batch.npz"
@@ -55,7 +55,7 @@ class Terms:
 
 def folder_of(model_dir: str, step: int) -> str:
     """Returns the folder that keeps a refused step."""
-    return os.path.join(model_dir, _FOLDER, str(step))
+    return storage.join(model_dir, _FOLDER, str(step))
 
 
 def _measure(
@@ -100,6 +100,19 @@ def _measure(
     )
 
 
+def _on_one_device(
+    config: config_lib.Config, state: state_lib.TrainState
+) -> state_lib.TrainState:
+    """Returns a state that has one copy of everything."""
+    if state.strategy.num_replicas_in_sync == 1:
+        return state
+    own = state_lib.TrainState(config)
+    values = state.variables()
+    for name, variable in own.variables().items():
+        variable.assign(values[name].read_value())
+    return own
+
+
 def keep(
     model_dir: str,
     config: config_lib.Config,
@@ -122,12 +135,14 @@ def keep(
       UserError: the disk is full or cannot be written.
     """
     step = int(state.step)
+    state = _on_one_device(config, state)
     found = _measure(config, state, batch, bool(0 < thaw_step <= step))
     folder = folder_of(model_dir, step)
     weights = [*state.detector.all_variables, state.step]
     try:
-        os.makedirs(folder, exist_ok=True)
-        np.savez(os.path.join(folder, _BATCH), **_arrays(batch))
+        arrays = io.BytesIO()
+        np.savez(arrays, **_arrays(batch))
+        whole.write_file(storage.join(folder, _BATCH), arrays.getvalue())
         checkpoint.save(
             folder,
             step,
@@ -137,7 +152,7 @@ def keep(
         )
         content = {**dataclasses.asdict(found), "thaw_step": thaw_step}
         report.write_whole(
-            os.path.join(folder, _TERMS), json.dumps(content, indent=1) + "\n"
+            storage.join(folder, _TERMS), json.dumps(content, indent=1) + "\n"
         )
     except OSError as error:
         raise command.UserError(
@@ -174,18 +189,17 @@ def describe(found: Terms, folder: str) -> str:
     )
 
 
-def diverged(found: Terms, folder: str, num_skipped: int) -> command.UserError:
+def diverged(description: str, num_skipped: int) -> command.UserError:
     """Returns the error of a run that stops at a refused step.
 
     Args:
-      found: what the step reported.
-      folder: where it is kept.
+      description: of the step.
       num_skipped: refused steps before it that were skipped.
     """
     before = f" {num_skipped} such steps were skipped." if num_skipped else ""
     return command.UserError(
         command.ExitCode.DIVERGED,
-        f"{describe(found, folder)}.{before} Try a lower learning_rate or a"
+        f"{description}.{before} Try a lower learning_rate or a"
         " longer lr_warmup_epoch.",
     )
 
@@ -196,10 +210,9 @@ def load(folder: str) -> tuple[Terms, int]:
     Raises:
       UserError: the folder does not hold a kept step.
     """
-    path = os.path.join(folder, _TERMS)
+    path = storage.join(folder, _TERMS)
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+        content = json.loads(storage.read_bytes(path))
         thaw_step = content.pop("thaw_step")
         return Terms(**content), thaw_step
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -229,7 +242,10 @@ def replay(folder: str) -> Terms:
     values = found.values()
     for variable in [*state.detector.all_variables, state.step]:
         variable.assign(values[state_lib.variable_name(variable)])
-    with np.load(os.path.join(folder, _BATCH)) as arrays:
+    path = storage.join(folder, _BATCH)
+    with whole.reached(path):
+        content = io.BytesIO(storage.read_bytes(path))
+    with np.load(content) as arrays:
         batch = pipeline.TrainBatch(
             **{name: tf.constant(array) for name, array in arrays.items()}
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
 import subprocess
@@ -12,8 +11,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from efficientdet_aimmo import whole
 from efficientdet_aimmo.evaluation import report
-from tfrecord_tools import schema
+from tfrecord_tools import schema, storage
 
 NAME = "run.json"
 
@@ -109,9 +109,8 @@ def describe(
 
 def _earlier(path: str) -> list[dict[str, Any]]:
     try:
-        with open(path, encoding="utf-8") as file:
-            return list(json.load(file)["starts"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return list(json.loads(storage.read_bytes(path))["starts"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return []
 
 
@@ -125,8 +124,9 @@ def write(model_dir: str, start: dict[str, Any]) -> list[str]:
     Returns:
       A line for everything that differs from the start before.
     """
-    path = os.path.join(model_dir, NAME)
-    starts = _earlier(path)
+    path = storage.join(model_dir, NAME)
+    with whole.reached(path):
+        starts = _earlier(path)
     changes = []
     if starts:
         before = starts[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -139,6 +140,13 @@ class TrainState:
             place = f"{checkpoint.OPTIMIZER}{i:04}"
             named[f"{place}/{variable_name(variable)}"] = variable
         return named
+
+    def checksum(self) -> int:
+        """Returns a number of 31 bits that follows from all values."""
+        digest = 0
+        for _, variable in sorted(self.variables().items()):
+            digest = zlib.crc32(variable.numpy().tobytes(), digest)
+        return digest & 0x7FFFFFFF
 
     def num_bytes(self) -> int:
         """Returns what all variables take."""

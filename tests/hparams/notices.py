@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import Callable
 from unittest import mock
 
+from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.training import loop, stopping
+from efficientdet_aimmo.training import run as run_lib
 from hparams import config as config_lib
 from tests.hparams import witness_records
 
@@ -31,7 +33,7 @@ def notices(
     ):
         loop.train(
             config,
-            loop.Run(
+            run_lib.Run(
                 model_dir="",
                 train=records.train,
                 val=None,
@@ -39,6 +41,7 @@ def notices(
                 warm_start=None,
                 threads="",
                 environment={"GCE_METADATA_HOST": "10.0.0.1"},
+                spread=replicas.single(),
             ),
         )
     return asked

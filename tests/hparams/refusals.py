@@ -15,8 +15,10 @@ from unittest import mock
 import tensorflow as tf
 
 from efficientdet_aimmo.data import pipeline
+from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.training import loop
+from efficientdet_aimmo.training import run as run_lib
 from efficientdet_aimmo.training import state as state_lib
 from efficientdet_aimmo.training import step as step_lib
 from hparams import config as config_lib
@@ -48,7 +50,7 @@ def refusals(
         try:
             loop.train(
                 config,
-                loop.Run(
+                run_lib.Run(
                     model_dir=name,
                     train=records.train,
                     val=None,
@@ -56,6 +58,7 @@ def refusals(
                     warm_start=None,
                     threads="",
                     environment={},
+                    spread=replicas.single(),
                 ),
             )
             end = json.loads((folder / "result.json").read_text())

@@ -15,10 +15,12 @@ import tensorflow as tf
 from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.data import source as source_lib
+from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.evaluation import evaluator
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.training import loop, measure, start
+from efficientdet_aimmo.training import run as run_lib
 from efficientdet_aimmo.training import state as state_lib
 from efficientdet_aimmo.training import step as step_lib
 from hparams import config as config_lib
@@ -66,7 +68,7 @@ class Runs:
         )
         model_dir = self.folder / name
         model_dir.mkdir(exist_ok=True)
-        run = loop.Run(
+        run = run_lib.Run(
             model_dir=str(model_dir),
             train=train,
             val=val,
@@ -74,6 +76,7 @@ class Runs:
             warm_start=None,
             threads="as in the other runs",
             environment={},
+            spread=replicas.single(),
         )
         loop.train(config, run)
         return model_dir
@@ -109,7 +112,7 @@ def compiled_once() -> Iterator[None]:
             made_step.append(COLD[1](*arguments))  # type: ignore[arg-type]
         return made_step[0]
 
-    def measurer_of(config: config_lib.Config, run: loop.Run) -> object:
+    def measurer_of(config: config_lib.Config, run: run_lib.Run) -> object:
         if not made_measurer:
             made_measurer.append(COLD[2](config, run))  # type: ignore[arg-type]
         made_measurer[0]._folder = f"{run.model_dir}/eval"

@@ -15,9 +15,11 @@ import tensorflow as tf
 
 from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo.data import pipeline
+from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.evaluation import evaluator
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.training import loop, start, stopping
+from efficientdet_aimmo.training import run as run_lib
 from efficientdet_aimmo.training import state as state_lib
 from efficientdet_aimmo.training import step as step_lib
 from tests.hparams import witness_records
@@ -78,7 +80,7 @@ class Runs:
         )
         loop.train(
             config,
-            loop.Run(
+            run_lib.Run(
                 model_dir=str(self.model_dir),
                 train=self._records.train,
                 val=self._records.val,
@@ -86,6 +88,7 @@ class Runs:
                 warm_start=None,
                 threads="",
                 environment=self.environment,
+                spread=replicas.single(),
             ),
         )
 
