@@ -96,6 +96,9 @@ def test_flag_and_hparams_must_agree(name: str) -> None:
 
 
 def test_own_flags_set_their_hyper_parameters() -> None:
+    config, _ = _resolve("--bad_records=skip", "--bad_records_max_share=.2")
+    runtime = config.runtime
+    assert (runtime.bad_records, runtime.bad_records_max_share) == ("skip", 0.2)
     config, _ = _resolve("--on_nan=skip", "--max_skipped_steps=3")
     assert (config.runtime.on_nan, config.runtime.max_skipped_steps) == (
         "skip",

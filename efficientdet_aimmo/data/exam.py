@@ -51,7 +51,7 @@ class Examiner:
                     iter(tf.data.TFRecordDataset(file).skip(number)), None
                 )
             except tf.errors.OpError as error:
-                self._ends[file] = _end(file, shard_scan.first_line(error))
+                self._ends[file] = _end(file, shard_scan.reason(error))
             else:
                 if found is not None:
                     return _examine(name, number, found)
@@ -75,13 +75,13 @@ def _examine(name: str, number: int, record: tf.Tensor) -> BadRecord | None:
         encoded, source_id = pipeline.parse_image(record)
         image_id = source_id.numpy().decode(errors="replace")
         pipeline.parse_objects(record)
-    except tf.errors.InvalidArgumentError as error:
-        why = f"cannot be parsed: {shard_scan.first_line(error)}"
+    except shard_scan.PARSE_ERRORS as error:
+        why = f"cannot be parsed: {shard_scan.reason(error)}"
         return BadRecord(name, number, image_id, why)
     try:
         decode.decode_image(encoded)
     except tf.errors.InvalidArgumentError as error:
-        why = f"cannot be decoded: {shard_scan.first_line(error)}"
+        why = f"cannot be decoded: {shard_scan.reason(error)}"
         return BadRecord(name, number, image_id, why)
     return None
 
@@ -98,18 +98,18 @@ def whole(elements: Iterable[_Batch], files: Sequence[str]) -> Iterator[_Batch]:
     """
     try:
         yield from elements
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
         raise _failure(error, files) from error
 
 
 def _failure(
-    error: tf.errors.OpError, files: Sequence[str]
+    error: tf.errors.OpError | UnicodeDecodeError, files: Sequence[str]
 ) -> command.UserError:
     """Returns what to say of an error in reading files: the first bad record.
 
     Their records are all read and decoded again until one fails.
     """
-    said = f"{shard_scan.first_line(error)}"
+    said = shard_scan.reason(error)
     for file in files:
         number = 0
         try:
@@ -118,7 +118,7 @@ def _failure(
                 if bad is not None:
                     return _refusal(str(bad))
         except tf.errors.OpError as again:
-            said = f"{file}: {shard_scan.first_line(again)}"
+            said = f"{file}: {shard_scan.reason(again)}"
             break
     return _refusal(f"the records cannot be read ({said})")
 

@@ -11,6 +11,9 @@ import tensorflow as tf
 from tfrecord_tools import command, object_faults, schema
 
 _AT_ONCE = 256
+# Of a record that is no example. TensorFlow's message quotes it, and where its
+# bytes are no text, Python cannot make an error of TensorFlow's own of it.
+PARSE_ERRORS = (tf.errors.InvalidArgumentError, UnicodeDecodeError)
 _CORNERS = (schema.YMIN, schema.XMIN, schema.YMAX, schema.XMAX)
 
 
@@ -40,15 +43,18 @@ def scan(file: str, classes: Sequence[str]) -> Scan:
     try:
         return _scan(file, records, classes, damage)
     except tf.errors.DataLossError as error:
-        damage = first_line(error)
+        damage = reason(error)
     # Once more, and as far as it goes: a batch that is cut short is lost.
     return _scan(file, records.ignore_errors(), classes, damage)
 
 
-def first_line(error: tf.errors.OpError) -> str:
-    """Returns what went wrong, without where in a graph it did."""
+def reason(error: tf.errors.OpError | UnicodeDecodeError) -> str:
+    """Returns what went wrong, without places in a graph and bytes."""
+    if isinstance(error, UnicodeDecodeError):
+        return "Could not parse example input"
     text = str(error.message).split("\n", maxsplit=1)[0]
-    return text.rpartition("}} ")[2].partition(" [Op:")[0]
+    text = text.rpartition("}} ")[2].partition(" [Op:")[0]
+    return text.partition(", value: ")[0]
 
 
 def _scan(
@@ -59,12 +65,12 @@ def _scan(
     for batch in records.batch(_AT_ONCE):
         try:
             most = max(most, _check(file, count, batch, classes))
-        except tf.errors.InvalidArgumentError:
+        except PARSE_ERRORS:
             for i, record in enumerate(batch, start=count):
                 try:
                     most = max(most, _check(file, i, record[None], classes))
-                except tf.errors.InvalidArgumentError as error:
-                    why = f"cannot be parsed: {first_line(error)}"
+                except PARSE_ERRORS as error:
+                    why = f"cannot be parsed: {reason(error)}"
                     unparsed.append((i, why))
         count += len(batch)
     return Scan(count, most, tuple(unparsed), damage)

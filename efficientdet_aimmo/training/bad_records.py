@@ -131,7 +131,7 @@ class Watch:
             self._monitor.close()
             raise _data_error(
                 f"The training records cannot be read"
-                f" ({shard_scan.first_line(error)}). {_INTACT} The same command"
+                f" ({shard_scan.reason(error)}). {_INTACT} The same command"
                 " goes on."
             ) from error
         except command.UserError:
@@ -172,10 +172,15 @@ class Watch:
         )
 
     def _meet(self, file: str, number: int) -> None:
-        """Names a bad record that was not met before."""
-        if (os.path.basename(file), number) in self._known:
-            return
-        bad = self._examiner.examine(file, number)
+        """Names a bad record that was not met before.
+
+        Raises:
+          UserError: it ends the run.
+        """
+        bad = self._known.get((os.path.basename(file), number))
+        is_known = bad is not None
+        if bad is None:
+            bad = self._examiner.examine(file, number)
         if bad is None:
             raise _data_error(
                 f"{file}, record {number} could not be used when it was drawn,"
@@ -188,9 +193,10 @@ class Watch:
                 " images again, or give --bad_records=skip to go on without"
                 " such records."
             )
-        self._known[bad.shard, bad.record] = bad
-        self._monitor.write(f"warning: {bad}: skipped.")
-        self._save()
+        if not is_known:
+            self._known[bad.shard, bad.record] = bad
+            self._monitor.write(f"warning: {bad}: skipped.")
+            self._save()
 
     def _save(self) -> None:
         content = [dataclasses.asdict(bad) for bad in self._known.values()]

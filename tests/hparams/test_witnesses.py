@@ -16,7 +16,14 @@ import pytest
 import hparams
 from hparams import config as config_lib
 from hparams import override, serialize
-from tests.hparams import notices, observations, refusals, witness_records
+from tests.hparams import (
+    bad_runs,
+    notices,
+    observations,
+    refusals,
+    spreads,
+    witness_records,
+)
 
 Observation = Callable[[config_lib.Config, witness_records.Records], object]
 
@@ -50,6 +57,8 @@ _STEPWISE = {
 _POLYNOMIAL = {**_LONG, "lr_decay_method": "polynomial"}
 # Two steps an epoch, and not much to evaluate.
 _RUN = {"train_batch_size": 16, "per_class": False, "max_output_size": 10}
+_SPARED = {**_RUN, "bad_records_max_share": 0.1}
+_SKIPPING = {**_RUN, "bad_records": "skip"}
 
 
 class Witness(NamedTuple):
@@ -176,9 +185,16 @@ WITNESSES = [
     Witness(
         "max_skipped_steps", 2, refusals.refusals, {**_RUN, "on_nan": "skip"}
     ),
+    Witness("bad_records", "skip", bad_runs.bad_records, _SPARED),
+    Witness("bad_records_max_share", 0.1, bad_runs.bad_records, _SKIPPING),
     Witness("log_steps", 3, o.run, _RUN, "logged"),
     Witness("log_steps", 3, o.run, _RUN, "points"),
     Witness("num_threads", 3, o.threads),
+    Witness("strategy", "gpus", spreads.spread),
+    Witness("virtual_devices", 2, spreads.spread, {"strategy": "gpus"}),
+    Witness("wait_for_workers", 7, spreads.spread, {"strategy": "multi-gpus"}),
+    Witness("accumulate_steps", 2, o.steps),
+    Witness("sync_batch_norm_below", 0, spreads.norms),
     Witness("preemption_notice", "auto", notices.notices),
 ]
 OBSERVATIONS = sorted({w.observe for w in WITNESSES}, key=lambda f: f.__name__)

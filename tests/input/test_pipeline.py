@@ -173,37 +173,6 @@ def test_an_image_differs_between_epochs_with_jitter_alone(
     assert all(pairs(_batches(street, _config(**plain), 0, 9)))
 
 
-@pytest.mark.parametrize("start_step", [0, 1, 2, 5])
-def test_skipped_records_are_not_decoded(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, start_step: int
-) -> None:
-    decoded: list[bytes] = []
-    decode_image = decode.decode_image
-
-    def note(encoded: tf.Tensor) -> tf.Tensor:
-        decoded.append(encoded.numpy())
-        return encoded
-
-    monkeypatch.setattr(
-        decode,
-        "decode_image",
-        lambda e: decode_image(tf.py_function(note, [e], tf.string)),
-    )
-    images = [
-        made_records.jpeg(np.full((8, 8 + i, 3), i, np.uint8)) for i in range(6)
-    ]
-    images[1] = images[3] = b"no image"
-    records = [
-        made_records.Record(i, [], [], encoded=image)
-        for i, image in enumerate(images)
-    ]
-    settings = _config(train_batch_size=2, shuffle_buffer=1, num_epochs=1)
-    # Two epochs in one order, one of them to fill a last batch.
-    batches = _made(tmp_path, records, settings, start_step, 9)
-    assert len(batches) == 6 - start_step
-    assert sorted(decoded) == sorted([*images, *images][2 * start_step :])
-
-
 def test_images_without_boxes_and_with_all_that_fit(
     tmp_path: pathlib.Path,
 ) -> None:

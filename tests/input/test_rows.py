@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_aimmo.data import exam, pipeline, rows
+from efficientdet_aimmo.data import decode, exam, pipeline, rows
 from efficientdet_aimmo.data import source as source_lib
 from hparams import config, override
 from tests.input import made_records
@@ -97,39 +97,61 @@ def test_a_missing_row_is_the_nearest_before_it(
     assert is_copy.numpy().tolist() == expected
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_image_keeps_its_place(
-    tmp_path: pathlib.Path, kind: str
-) -> None:
+def test_damaged_images_keep_their_places(tmp_path: pathlib.Path) -> None:
     (tmp_path / "sound").mkdir()
     (tmp_path / "bad").mkdir()
     sound = _batches(_write(tmp_path / "sound", {}))
-    source = _write(tmp_path / "bad", {2: DAMAGE[kind], 4: DAMAGE[kind]})
+    damaged = dict(zip((1, 2, 4, 6, 7), DAMAGE.values(), strict=True))
+    source = _write(tmp_path / "bad", damaged)
+    # An epoch is two batches; the second begins anew with its last good row.
+    copied = ([0, 0, 0, 3], [1, 1, 1, 1])
     found = _batches(source)
-    first, second, *_ = found
-    assert first.source_ids.tolist() == [b"0", b"1", b"1", b"3"]
-    assert second.source_ids.tolist() == [b"7", b"5", b"6", b"7"]
-    for batch, expected, row, copy in (
-        (first, sound[0], 2, 1),
-        (second, sound[1], 0, 3),
-    ):
-        assert [text != b"" for text in batch.bad] == [
-            i == row for i in range(4)
+    for step in (0, 1):
+        numbers = range(4 * step, 4 * step + 4)
+        assert found[step].bad.tolist() == [
+            f"{source.files[0]}#{i}".encode() if i in damaged else b""
+            for i in numbers
         ]
-        place = batch.bad[row].decode()
-        number = 2 if row == 2 else 4
-        assert rows.place_of(place) == (source.files[0], number)
-        for part, good in zip(batch[:-1], expected[:-1], strict=True):
-            places = np.arange(4)
-            places[row] = copy
-            np.testing.assert_array_equal(part, good[places])
+        for part, good in zip(found[step][:-1], sound[step][:-1], strict=True):
+            np.testing.assert_array_equal(part, good[copied[step]])
     # From a later step on, as if the earlier ones had been taken.
-    for part, again in zip(second, _batches(source, 1)[0], strict=True):
+    for part, again in zip(found[1], _batches(source, 1)[0], strict=True):
         np.testing.assert_array_equal(part, again)
-    bad = exam.Examiner().examine(source.files[0], 2)
-    assert str(bad).startswith(
-        "image 2 (train-00000-of-00001.tfrecord, record 2) cannot be decoded: "
+    for number in damaged:
+        assert rows.place_of(f"{source.files[0]}#{number}") == (
+            source.files[0],
+            number,
+        )
+        bad = exam.Examiner().examine(source.files[0], number)
+        assert str(bad).startswith(
+            f"image {number} (train-00000-of-00001.tfrecord, record {number})"
+            " cannot be decoded: "
+        )
+
+
+@pytest.mark.parametrize("start_step", [0, 3])
+def test_skipped_records_are_not_decoded(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, start_step: int
+) -> None:
+    decoded: list[bytes] = []
+    decode_image = decode.decode_image
+
+    def note(encoded: tf.Tensor) -> tf.Tensor:
+        decoded.append(encoded.numpy())
+        return encoded
+
+    monkeypatch.setattr(
+        decode,
+        "decode_image",
+        lambda e: decode_image(tf.py_function(note, [e], tf.string)),
     )
+    damaged = {1: b"no image", 6: b"none either"}
+    images = [damaged.get(i, _image(i)) for i in range(NUM_RECORDS)]
+    source = _write(tmp_path, damaged)
+    # Two epochs in one order, one of them to fill a last batch.
+    batches = _batches(source, start_step, train_batch_size=2)
+    assert len(batches) == NUM_RECORDS - start_step
+    assert sorted(decoded) == sorted([*images, *images][2 * start_step :])
 
 
 def test_a_batch_without_a_good_row(tmp_path: pathlib.Path) -> None:
@@ -157,7 +179,7 @@ def _start_of(source: source_lib.Source, file: int, number: int) -> int:
     return position
 
 
-@pytest.mark.parametrize("into", [0, 3, 40])
+@pytest.mark.parametrize("into", [0, 40])
 def test_a_shard_cut_off_keeps_its_places(
     tmp_path: pathlib.Path, into: int
 ) -> None:
@@ -185,15 +207,21 @@ def test_a_shard_cut_off_keeps_its_places(
     assert examiner.examine(source.files[1], 0) is None
 
 
-def test_a_record_that_is_no_example(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("garbage", [b"nothing", b"\xff" * 999, b""])
+def test_a_record_that_is_no_example(
+    tmp_path: pathlib.Path, garbage: bytes
+) -> None:
     source = _write(tmp_path, {})
     with tf.io.TFRecordWriter(source.files[0]) as writer:
         for i in range(NUM_RECORDS):
-            writer.write(b"nothing" if i == 1 else _record(i).serialize())
+            writer.write(garbage if i == 1 else _record(i).serialize())
     first = _batches(source)[0]
     assert first.source_ids.tolist() == [b"0", b"0", b"2", b"3"]
     bad = exam.Examiner().examine(source.files[0], 1)
     assert "record 1) cannot be parsed: " in str(bad)
+    assert len(str(bad)) < 200
+    with pytest.raises(command.UserError, match=r"record 1\) cannot be parsed"):
+        _eval(source)
 
 
 def _eval(source: source_lib.Source) -> list[pipeline.EvalBatch]:
