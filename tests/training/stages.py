@@ -83,9 +83,11 @@ class Watch:
 
     def _wrapped(self, name: str, call: Callable[..., Any]) -> Any:
         def watched(*arguments: Any, **named: Any) -> Any:
-            self.before(name, *arguments, *named.values())
             if name == "fsync":
+                self.before(name, os.readlink(f"/proc/self/fd/{arguments[0]}"))
                 self.flushed.add(os.fstat(arguments[0]).st_ino)
+            else:
+                self.before(name, *arguments, *named.values())
             result = call(*arguments, **named)
             if call is open and "w" in arguments[1:2][0]:
                 return _File(result, lambda what: self.before(what))
