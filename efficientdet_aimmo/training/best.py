@@ -76,7 +76,8 @@ def keep(model_dir: str, step: int, ap: float | None) -> bool:
     name = posixpath.basename(path)
     if is_best:
         whole.copy_folder(path, storage.join(parent, name))
-    for other in storage.names(parent):  # also what a killed run left
-        if other != name:
+    whole.remove_leftovers(parent)
+    for other in storage.names(parent):
+        if other != name and not other.startswith("."):
             whole.remove_folder(storage.join(parent, other))
     return is_best

@@ -38,11 +38,13 @@ class Events:
         if folder is None:
             self._writer = tf.summary.create_noop_writer()
             return
-        before = set(storage.names(folder))
+        before = set(_names(folder))
         with self._errors():
             self._writer = tf.summary.create_file_writer(folder)
-        (name,) = set(storage.names(folder)) - before
-        self._path = storage.join(folder, name)
+        # An object store says itself whether it has taken an object.
+        if not storage.is_remote(folder):
+            (name,) = set(_names(folder)) - before
+            self._path = storage.join(folder, name)
         self._num_written = 1  # the version of the format
 
     @contextlib.contextmanager
@@ -70,11 +72,8 @@ class Events:
             self._check()
 
     def _check(self) -> None:
-        """Raises OSError if not every event is in the file.
-
-        An object store says itself whether it has taken an object.
-        """
-        if self._path is None or storage.is_remote(self._path):
+        """Raises OSError if not every event is in the file."""
+        if self._path is None:
             return
         size = os.path.getsize(self._path)
         with open(self._path, "rb") as file:
@@ -106,3 +105,7 @@ class Events:
                 f" ({error.strerror or error}). The checkpoints are intact:"
                 " make room and give the same command.",
             ) from error
+
+
+def _names(folder: str) -> list[str]:
+    return [name for name in storage.names(folder) if ".tfevents." in name]

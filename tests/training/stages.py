@@ -21,6 +21,12 @@ _CALLS: tuple[tuple[Any, str], ...] = (
     (shutil, "copyfile"),
     (tf.raw_ops, "SaveV2"),
 )
+# The same in an object store.
+_STORE_CALLS: tuple[tuple[Any, str], ...] = (
+    *((tf.io.gfile, name) for name in ("GFile", "copy", "makedirs", "remove")),
+    *((tf.io.gfile, name) for name in ("rename", "rmtree", "listdir")),
+    (tf.raw_ops, "SaveV2"),
+)
 
 
 class Killed(BaseException):
@@ -55,7 +61,10 @@ class Watch:
       flushed: inodes of the files and folders that were flushed.
     """
 
-    def __init__(self, action: Callable[[int], None]) -> None:
+    def __init__(
+        self, action: Callable[[int], None], is_store: bool = False
+    ) -> None:
+        self._places = _STORE_CALLS if is_store else _CALLS
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.flushed: set[int] = set()
         self._action = action
@@ -74,9 +83,11 @@ class Watch:
 
     def _wrapped(self, name: str, call: Callable[..., Any]) -> Any:
         def watched(*arguments: Any, **named: Any) -> Any:
-            self.before(name, *arguments, *named.values())
             if name == "fsync":
+                self.before(name, os.readlink(f"/proc/self/fd/{arguments[0]}"))
                 self.flushed.add(os.fstat(arguments[0]).st_ino)
+            else:
+                self.before(name, *arguments, *named.values())
             result = call(*arguments, **named)
             if call is open and "w" in arguments[1:2][0]:
                 return _File(result, lambda what: self.before(what))
@@ -88,20 +99,20 @@ class Watch:
     def watching(self) -> Iterator[Watch]:
         """Sees every call."""
         with pytest.MonkeyPatch.context() as patch:
-            for place, name in _CALLS:
+            for place, name in self._places:
                 call = getattr(place, name)
                 patch.setattr(place, name, self._wrapped(name, call))
             yield self
 
 
-def fail_at(number: int, error: BaseException) -> Watch:
+def fail_at(number: int, error: BaseException, is_store: bool = False) -> Watch:
     """Returns a watch that lets one call fail."""
 
     def action(index: int) -> None:
         if index == number:
             raise error
 
-    return Watch(action)
+    return Watch(action, is_store)
 
 
 def count(operation: Callable[[], object]) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -82,8 +80,8 @@ def mirrored(two_devices: list[str]) -> tf.distribute.Strategy:
 
 
 @pytest.fixture(scope="module")
-def one() -> Iterator[Run]:
-    yield Run(tf.distribute.get_strategy())
+def one() -> Run:
+    return Run(tf.distribute.get_strategy())
 
 
 @pytest.fixture(scope="module")
