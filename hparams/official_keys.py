@@ -58,6 +58,7 @@ SAME: Mapping[str, str] = {
     "fpn_weight_method": "Not set (null) leaves the preset's.",
     "survival_prob": "Not set (null) leaves the preset's.",
     "lr_decay_method": "",
+    "grad_checkpoint": "Blocks, BiFPN cells and heads; gradients are the same.",
     "moving_average_decay": "Batch-norm statistics are averaged too.",
     "backbone_name": "",
     "var_freeze_expr": (
@@ -186,7 +187,6 @@ FIXED: Mapping[str, Fixed] = {
     "positives_momentum": Fixed(
         None, "Losses are divided by the batch's own number of positives."
     ),
-    "grad_checkpoint": Fixed(False, "Activations are kept, not recomputed."),
     "verbose": Fixed(1, "Steps between lines of the log are log_steps."),
     "save_freq": Fixed(
         "epoch",

@@ -194,3 +194,8 @@ class Runtime(leaf.Section):
     num_threads: int = leaf.leaf(
         0, "CPU threads of one operation; 0: all cores.", at_least=0
     )
+    grad_checkpoint: bool = leaf.leaf(
+        False,
+        "Activations are computed again in the backward pass, not kept: about"
+        " half the memory for a third more time.",
+    )

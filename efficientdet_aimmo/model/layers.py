@@ -43,12 +43,16 @@ class ForwardPass:
       frozen: names of moving statistics that stand still; their layer
         normalises by them in training too.
       updates: for every moving statistic, in order.
+      recomputed: None keeps all activations. Otherwise segments of the network
+        (model/recompute.py) are computed again in the backward pass, and this
+        holds the gradients of the one that was last.
     """
 
     training: bool
     seed: tf.Tensor | None = None
     frozen: frozenset[str] = frozenset()
     updates: list[Update] = dataclasses.field(default_factory=list)
+    recomputed: list[tf.Tensor] | None = None
 
     def drop_branch(
         self, branch: tf.Tensor, survival_prob: float, name: str

@@ -16,7 +16,12 @@ import pytest
 import hparams
 from hparams import config as config_lib
 from hparams import override, serialize
-from tests.hparams import observations, refusals, witness_records
+from tests.hparams import (
+    observations,
+    recomputed,
+    refusals,
+    witness_records,
+)
 
 Observation = Callable[[config_lib.Config, witness_records.Records], object]
 
@@ -178,6 +183,7 @@ WITNESSES = [
     Witness("log_steps", 3, o.run, _RUN, "logged"),
     Witness("log_steps", 3, o.run, _RUN, "points"),
     Witness("num_threads", 3, o.threads),
+    Witness("grad_checkpoint", True, recomputed.kept_bytes),
 ]
 OBSERVATIONS = sorted({w.observe for w in WITNESSES}, key=lambda f: f.__name__)
 
