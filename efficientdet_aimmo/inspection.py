@@ -161,12 +161,16 @@ def _memory(found: Inspection) -> list[str]:
     train_batch = config.train.train_batch_size
     eval_batch = config.eval.eval_batch_size
     optimizer = config.optimizer.optimizer
+    recomputed = ", recomputed" if config.runtime.grad_checkpoint else ""
     rows = [
         ("weights", estimate.weights),
         ("gradients", estimate.gradients),
         (f"optimizer ({optimizer})", estimate.optimizer_slots),
         ("moving average", estimate.moving_average),
-        ("training, activations per image", estimate.training_per_image),
+        (
+            f"training, activations per image{recomputed}",
+            estimate.training_per_image,
+        ),
         (
             "  of these kept for the backward pass",
             estimate.kept_per_image,
@@ -241,6 +245,7 @@ def to_json(found: Inspection) -> str:
             "training": found.memory.training(train_batch),
             "inference": found.memory.inference(eval_batch),
         },
+        "grad_checkpoint": config.runtime.grad_checkpoint,
         "train_batch_size": train_batch,
         "eval_batch_size": eval_batch,
     }

@@ -240,3 +240,8 @@ class Runtime(leaf.Section):
         " does; off: nobody is asked.",
         choices=("auto", "off"),
     )
+    grad_checkpoint: bool = leaf.leaf(
+        False,
+        "Activations are computed again in the backward pass, not kept: about"
+        " half the memory for a third more time.",
+    )

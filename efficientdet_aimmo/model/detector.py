@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from efficientdet_aimmo.model import (
     efficientnet,
     heads,
     layers,
+    recompute,
 )
 from hparams import config as config_lib
 
@@ -56,6 +58,7 @@ class Detector(tf.Module):
                 " set, and no data set was given. Set it."
             )
         self.num_classes = model.num_classes
+        self._recomputes = config.runtime.grad_checkpoint
         self._min_level = levels.min_level
         self._num_levels = levels.max_level - levels.min_level + 1
         make = layers.VariableMaker(config.train.seed)
@@ -98,7 +101,7 @@ class Detector(tf.Module):
             levels.append(resample(levels[-1], size, run))
         pyramid = levels = levels[: self._num_levels]
         for cell in self._cells:
-            pyramid = cell(pyramid, run)
+            pyramid = recompute.segment(cell, pyramid, run)
         return Features(levels, pyramid)
 
     def forward(self, images: tf.Tensor, run: layers.ForwardPass) -> Outputs:
@@ -108,6 +111,8 @@ class Detector(tf.Module):
           images: [B, H, W, 3] float32, normalised; H and W are static.
           run: the pass.
         """
+        if self._recomputes:
+            run = dataclasses.replace(run, recomputed=[])
         pyramid = self.features(images, run).pyramid
         batch = images.shape[0] or tf.shape(images)[0]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from efficientdet_aimmo.model import layers
+from efficientdet_aimmo.model import layers, recompute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,13 +217,16 @@ class EfficientNet(tf.Module):
         self, images: tf.Tensor, run: layers.ForwardPass
     ) -> list[tf.Tensor]:
         """Returns the features of levels 1 to 5, each [B, h, w, channels]."""
-        x = self._activation(self._stem_norm(self._stem(images), run))
+        x = recompute.segment(self._start, images, run)
         features = []
         for i, block in enumerate(self._blocks):
-            x = block(x, run)
+            x = recompute.segment(block, x, run)
             if i in self._ends:
                 features.append(x)
         return features
+
+    def _start(self, images: tf.Tensor, run: layers.ForwardPass) -> tf.Tensor:
+        return self._activation(self._stem_norm(self._stem(images), run))
 
 
 def _scaled_stages(width: float, depth: float, is_lite: bool) -> list[_Stage]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from efficientdet_aimmo.model import layers
+from efficientdet_aimmo.model import layers, recompute
 
 
 class Head(tf.Module):
@@ -60,12 +60,14 @@ class Head(tf.Module):
     ) -> list[tf.Tensor]:
         """Returns [B, h, w, num_outputs] of every level."""
         return [
-            self._predict(self._tower(feature, place, run))
+            recompute.segment(
+                functools.partial(self._at_level, place), feature, run
+            )
             for place, feature in enumerate(features)
         ]
 
-    def _tower(
-        self, feature: tf.Tensor, place: int, run: layers.ForwardPass
+    def _at_level(
+        self, place: int, feature: tf.Tensor, run: layers.ForwardPass
     ) -> tf.Tensor:
         x = feature
         for i, (conv, norms) in enumerate(
@@ -76,4 +78,4 @@ class Head(tf.Module):
                 name = f"{self._name}-{i}-{place}"
                 y = x + run.drop_branch(y, self._survival_prob, name)
             x = y
-        return x
+        return self._predict(x)

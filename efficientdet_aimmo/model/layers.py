@@ -55,6 +55,9 @@ class ForwardPass:
       synchronise: the replicas over which batch norm takes its statistics;
         None takes them over the pass's own images.
       updates: for every moving statistic, in order.
+      recomputed: None keeps all activations. Otherwise segments of the network
+        (model/recompute.py) are computed again in the backward pass, and this
+        holds the gradients of the one that was last.
     """
 
     training: bool
@@ -63,6 +66,7 @@ class ForwardPass:
     rows: Rows | None = None
     synchronise: synchronised_norm.Replicas | None = None
     updates: list[Update] = dataclasses.field(default_factory=list)
+    recomputed: list[tf.Tensor] | None = None
 
     def drop_branch(
         self, branch: tf.Tensor, survival_prob: float, name: str

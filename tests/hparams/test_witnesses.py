@@ -20,6 +20,7 @@ from tests.hparams import (
     bad_runs,
     notices,
     observations,
+    recomputed,
     refusals,
     spreads,
     witness_records,
@@ -196,6 +197,7 @@ WITNESSES = [
     Witness("accumulate_steps", 2, o.steps),
     Witness("sync_batch_norm_below", 0, spreads.norms),
     Witness("preemption_notice", "auto", notices.notices),
+    Witness("grad_checkpoint", True, recomputed.kept_bytes),
 ]
 OBSERVATIONS = sorted({w.observe for w in WITNESSES}, key=lambda f: f.__name__)
 
