@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import pytest
-import tensorflow as tf
 
 from tfrecord_tools import command, convert
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PHOTOGRAPHS = ROOT / "examples" / "aimmo_street"
 
-# The second device is for the tests of several replicas. Its number cannot be
-# changed once TensorFlow computes.
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
-)
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes a second CPU device, for the tests of several replicas.
+
+    Their number cannot be changed once TensorFlow computes. The process that
+    only hands tests to others needs no TensorFlow.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    is_worker = hasattr(config, "workerinput")
+    if config.getoption("numprocesses", None) and not is_worker:
+        return
+    import tensorflow as tf
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * 2,
+    )
 
 
 @pytest.fixture(scope="session")

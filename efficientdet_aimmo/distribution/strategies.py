@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 import tensorflow as tf
-from tensorflow.core.protobuf import coordination_config_pb2
 from tensorflow.python.eager import context as context_lib
+from tensorflow.tsl.protobuf import coordination_config_pb2
 
 from efficientdet_aimmo.distribution import cluster as cluster_lib
 from efficientdet_aimmo.distribution import deadline, replicas

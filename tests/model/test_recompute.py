@@ -79,9 +79,16 @@ def _compiled(recomputed: list[tf.Tensor] | None) -> list[np.ndarray]:
         run = layers.ForwardPass(True, recomputed=recomputed)
         with tf.GradientTape() as tape:
             for conv, norm in blocks:
-                x = recompute.segment(
-                    lambda x, run, c=conv, n=norm: tf.sin(n(c(x), run)), x, run
-                )
+
+                def block(
+                    x: tf.Tensor,
+                    run: layers.ForwardPass,
+                    conv: layers.Conv2D = conv,
+                    norm: layers.BatchNorm = norm,
+                ) -> tf.Tensor:
+                    return tf.sin(norm(conv(x), run))
+
+                x = recompute.segment(block, x, run)
             total = tf.reduce_sum(x**2)
         trained = [v for v in make.groups[0] if v.trainable]
         return [

@@ -14,7 +14,9 @@ import pytest
 import tensorflow as tf
 
 from efficientdet_aimmo import checkpoint
+from efficientdet_aimmo import whole as whole_lib
 from efficientdet_aimmo.data import source as source_lib
+from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.training import bad_records, measure, monitor, start
 from hparams import config as config_lib
 from tests.training import test_loop, tiny
@@ -161,8 +163,9 @@ def test_checkpoints_from_before_bad_records_were_counted(
     counted.assign(7)
     path = checkpoint.save(str(tmp_path), 3, variables, meta, 1)
     # The configuration lacks what says how bad records are met.
-    name = pathlib.Path(path, checkpoint.META)
+    name = pathlib.Path(path, whole_lib.META)
     content = json.loads(name.read_text())
+    del content["checksum"]  # which older ones do not have
     for leaf in ("bad_records", "bad_records_max_share"):
         del content["config"]["runtime"][leaf]
     name.write_text(json.dumps(content))
@@ -216,6 +219,7 @@ def _watch(
         str(folder),
         state,  # type: ignore[arg-type]
         shown,
+        replicas.single(),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -63,7 +65,7 @@ class Run:
 
 def _make_step(
     made: state.TrainState, config: config_lib.Config
-) -> step.Callable:
+) -> Callable[[pipeline.TrainBatch], step.StepResult]:
     course = schedule.Course(64, ROWS, config.train.num_epochs)
     anchors = anchors_lib.anchor_boxes(config.anchors, config.data.image_size)
     return step.make_train_step(
