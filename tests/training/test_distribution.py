@@ -22,7 +22,8 @@ SETTINGS = (
 ROWS = 8
 
 
-def _batch() -> pipeline.TrainBatch:
+def street_batch() -> pipeline.TrainBatch:
+    """Returns eight images with 13 objects, most of them in the first four."""
     rng = np.random.default_rng(7)
     corner = rng.uniform(0, 40, [ROWS, 3, 2])
     size = rng.uniform(8, 24, [ROWS, 3, 2])
@@ -104,8 +105,8 @@ def _difference(
 
 
 def test_two_replicas_take_the_step_of_one(one: Run, two: Run) -> None:
-    alone, values = one.step(_batch())
-    shared, others = two.step(_batch())
+    alone, values = one.step(street_batch())
+    shared, others = two.step(street_batch())
     assert float(shared.num_positives) == float(alone.num_positives) > 8
     for name in step.StepResult._fields:
         np.testing.assert_allclose(
@@ -125,7 +126,7 @@ def test_two_replicas_take_the_step_of_one(one: Run, two: Run) -> None:
 
 
 def test_all_copies_are_the_same(two: Run) -> None:
-    two.step(_batch())
+    two.step(street_batch())
     for variable in two.state.variables().values():
         copies = two.strategy.experimental_local_results(variable)
         assert len(copies) == 2
@@ -134,7 +135,7 @@ def test_all_copies_are_the_same(two: Run) -> None:
 
 def test_refused_step_changes_no_copy(two: Run) -> None:
     before = {n: v.numpy() for n, v in two.state.variables().items()}
-    batch = _batch()
+    batch = street_batch()
     images = batch.images.numpy()
     images[6, 5, 5, 1] = np.nan  # on the second replica alone
     result, after = two.step(batch._replace(images=tf.constant(images)))
