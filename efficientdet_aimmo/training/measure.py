@@ -45,6 +45,14 @@ class Measurer:
         self._evaluator = evaluator_lib.Evaluator(
             self._detector, config, val.classes
         )
+        # Once: a data set's functions are graphs, and those of each evaluation
+        # would stay until Python looks for what is unreachable.
+        self._batches = pipeline.build_eval_dataset(
+            val.files, config, config.eval.eval_batch_size
+        )
+        self._records = pipeline.read_records(val.files, len(val.files)).take(
+            config.eval.num_pictures
+        )
         self.last: report.Report | None = None
 
     def measure(
@@ -64,16 +72,13 @@ class Measurer:
             evaluation without a trace.
         """
         state.copy_weights_to(self._detector)
-        batches = pipeline.build_eval_dataset(
-            self._val.files, self._config, self._config.eval.eval_batch_size
-        )
         show = progress.Progress("evaluating")
 
         def after(done: int, total: int) -> None:
             show(done, total)
             after_batch()
 
-        found = self._evaluator.run(batches, self._ground_truth, after)
+        found = self._evaluator.run(self._batches, self._ground_truth, after)
         self.last = report.Report(
             step=step,
             ground_truth=os.path.basename(self._ground_truth.source),
@@ -92,9 +97,8 @@ class Measurer:
         if threshold is None:  # nothing was found: show the best there is
             threshold = self._config.nms.score_thresh
         objects = self._ground_truth.objects()
-        records = pipeline.read_records(self._val.files, len(self._val.files))
         drawn = []
-        for record in records.take(self._config.eval.num_pictures):
+        for record in self._records:
             encoded, source_id = pipeline.parse_image(record)
             image_id = int(tf.strings.to_number(source_id, tf.int64))
             picture = pictures.draw_comparison(
