@@ -232,7 +232,8 @@ def _chaos(
         others = [n for n in names if expected.get(n) != seen.get(n)]
         identical += not others
         print(
-            f"training {recovered}: {len(found)} kills, {len(deaths)} in all;"
+            f"training {recovered}: {len(found)} kills"
+            f" ({', '.join(d.phase for d in found)}), {len(deaths)} in all;"
             f" {'differs: ' + ', '.join(others) if others else 'identical'}",
             flush=True,
         )
