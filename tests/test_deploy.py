@@ -197,9 +197,8 @@ def test_each_worker_has_the_name_that_the_others_call(
 
 
 def test_the_job_gives_flags_that_there_are(container: dict[str, Any]) -> None:
-    workers = {"worker", "worker_index"}
-    assert _unknown(container["args"]) - workers == set()
-    given = set(_settings(container["args"])) - {"strategy"}
+    assert _unknown(container["args"]) == set()
+    given = set(_settings(container["args"]))
     assert not given & set(official_flags.REFUSED)
 
 

@@ -49,6 +49,17 @@ class Measurer:
             self._evaluator = evaluator_lib.Evaluator(
                 self._detector, config, val.classes
             )
+        # Once: a data set's functions are graphs, and those of each evaluation
+        # would stay until Python looks for what is unreachable.
+        size = config.eval.eval_batch_size
+        self._batches = spread.share_out(
+            pipeline.build_eval_dataset(
+                val.files, config, size, spread.share_of(size)
+            )
+        )
+        self._records = pipeline.read_records(val.files, len(val.files)).take(
+            config.eval.num_pictures
+        )
         self.last: report.Report | None = None
 
     def measure(
@@ -70,10 +81,6 @@ class Measurer:
             evaluation without a trace.
         """
         state.copy_weights_to(self._detector)
-        size = self._config.eval.eval_batch_size
-        batches = pipeline.build_eval_dataset(
-            self._val.files, self._config, size, self._spread.share_of(size)
-        )
         shown = progress.Progress("evaluating")
 
         def after(done: int, total: int) -> None:
@@ -82,7 +89,7 @@ class Measurer:
             after_batch()
 
         found = self._evaluator.run(
-            exam.whole(self._spread.share_out(batches), self._val.files),
+            exam.whole(self._batches, self._val.files),
             self._ground_truth,
             after,
         )
@@ -106,9 +113,8 @@ class Measurer:
         if threshold is None:  # nothing was found: show the best there is
             threshold = self._config.nms.score_thresh
         objects = self._ground_truth.objects()
-        records = pipeline.read_records(self._val.files, len(self._val.files))
         drawn = []
-        for record in records.take(self._config.eval.num_pictures):
+        for record in self._records:
             encoded, source_id = pipeline.parse_image(record)
             image_id = int(tf.strings.to_number(source_id, tf.int64))
             picture = pictures.draw_comparison(

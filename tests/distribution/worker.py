@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from unittest import mock
 
 from efficientdet_aimmo import train
 from tfrecord_tools import command
@@ -15,9 +16,10 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from efficientdet_aimmo.model import efficientnet
 
-    efficientnet._STAGES = tuple(
+    short = tuple(
         dataclasses.replace(stage, repeats=1) for stage in efficientnet._STAGES
     )
+    mock.patch.object(efficientnet, "_STAGES", short).start()
     return command.run(train.main, train.FLAGS, "", sys.argv)
 
 
