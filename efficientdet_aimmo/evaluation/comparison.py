@@ -40,6 +40,7 @@ def show(
     Raises:
       UserError: a part is missing or damaged, or the parts do not fit.
     """
+    prediction.refuse_remote(output_dir)
     source = source_lib.open_source(val_file_pattern, "val_file_pattern")
     source_lib.check_records(source)
     truth = ground_truth_lib.load(

@@ -19,7 +19,7 @@ from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import progress as progress_lib
 from efficientdet_aimmo.evaluation import report as report_lib
 from hparams import config as config_lib
-from tfrecord_tools import command
+from tfrecord_tools import command, storage
 
 RESULTS = "detections.json"
 _PICTURES = "pictures"
@@ -93,6 +93,16 @@ def save_picture(picture: Image.Image, path: pathlib.Path) -> None:
             f"{path} cannot be written ({error.strerror or error}). Make room"
             " or choose another --output_dir.",
         ) from error
+
+
+def refuse_remote(output_dir: str) -> None:
+    """Raises UserError if pictures would have to go to an object store."""
+    if storage.is_remote(output_dir):
+        raise command.UserError(
+            command.ExitCode.USAGE,
+            f"--output_dir={output_dir} is in an object store. Pictures are"
+            " written to this machine's disk: choose a folder there.",
+        )
 
 
 def refuse_existing(path: str, overwrite: bool) -> None:
@@ -171,6 +181,7 @@ def predict(
       UserError: nothing to read, nowhere to write; or, after all others are
         done, that some images could not be read.
     """
+    refuse_remote(output_dir)
     results_path = os.path.join(output_dir, RESULTS)
     refuse_existing(results_path, overwrite)
     root, names = find_images(image, output_dir)

@@ -74,7 +74,7 @@ def keep(model_dir: str, step: int, ap: float | None) -> bool:
     kept = step if found is None or is_best else found.step
     path = checkpoint.path_of(model_dir, kept)
     name = posixpath.basename(path)
-    if is_best:
+    if kept != (found and found.step):  # a step has one state
         whole.copy_folder(path, storage.join(parent, name))
     whole.remove_leftovers(parent)
     for other in storage.names(parent):
