@@ -16,7 +16,7 @@ from hparams import convert
 # with what is worth knowing, '' where there is nothing.
 SAME: Mapping[str, str] = {
     "act_type": "",
-    "strategy": "Not set (null) is one device.",
+    "strategy": "Not set (null) leaves the preset's: one device.",
     "image_size": "As text WIDTHxHEIGHT, as a list [height, width].",
     "input_rand_hflip": "",
     "jitter_min": "",

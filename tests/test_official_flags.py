@@ -75,13 +75,18 @@ def test_mode_eval_says_what_to_use() -> None:
     )
 
 
+def _two_values(name: str) -> tuple[int, int] | tuple[str, str]:
+    return ("gpus", "multi-gpus") if name == "strategy" else (17, 18)
+
+
 @pytest.mark.parametrize("name", sorted(official_flags.LEAVES))
 def test_a_flag_sets_its_hyper_parameter(name: str) -> None:
     leaf = config_lib.LEAVES[official_flags.LEAVES[name]]
-    config, names = _resolve(f"--{name}=17")
-    assert getattr(getattr(config, leaf.section), leaf.name) == 17
+    value, _ = _two_values(name)
+    config, names = _resolve(f"--{name}={value}")
+    assert getattr(getattr(config, leaf.section), leaf.name) == value
     assert names is None
-    same, _ = _resolve(f"--{name}=17", f"--hparams={leaf.name}=17")
+    same, _ = _resolve(f"--{name}={value}", f"--hparams={leaf.name}={value}")
     assert same == config
 
 
@@ -89,9 +94,11 @@ def test_a_flag_sets_its_hyper_parameter(name: str) -> None:
 def test_flag_and_hparams_must_agree(name: str) -> None:
     leaf = official_flags.LEAVES[name]
     section = config_lib.LEAVES[leaf].section
+    one, other = _two_values(name)
     for spelling in (leaf, f"{section}.{leaf}"):
-        assert _fault(f"--{name}=17", f"--hparams={spelling}=18") == (
-            f"--{name}=17, but --hparams says {leaf}=18. Give one of them."
+        assert _fault(f"--{name}={one}", f"--hparams={spelling}={other}") == (
+            f"--{name}={one}, but --hparams says {leaf}={other}. Give one of"
+            " them."
         )
 
 

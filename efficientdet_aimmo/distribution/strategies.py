@@ -94,7 +94,7 @@ def make(
         return replicas.single()
     if runtime.strategy == "tpu":
         return _tpu(request)
-    _set_virtual_devices(runtime)
+    _check_devices(runtime)
     if runtime.strategy == "gpus":
         return replicas.Distribution(
             strategy=tf.distribute.MirroredStrategy(_local_devices(runtime))
@@ -102,7 +102,8 @@ def make(
     return _multi_worker(runtime, request)
 
 
-def _set_virtual_devices(runtime: config_lib.Runtime) -> None:
+def _check_devices(runtime: config_lib.Runtime) -> None:
+    """Raises UserError if there is no GPU; makes virtual devices."""
     if runtime.virtual_devices == 0:
         if not tf.config.list_physical_devices("GPU"):
             raise _error(

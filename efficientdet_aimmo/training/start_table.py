@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from efficientdet_aimmo import devices
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.distribution import replicas
@@ -9,6 +11,8 @@ from efficientdet_aimmo.training import model_dir, stopping
 from efficientdet_aimmo.training import schedule as schedule_lib
 from hparams import config as config_lib
 from hparams import presets, serialize
+
+_WIDTH = 100  # columns of the table
 
 
 def text(
@@ -77,8 +81,20 @@ def text(
             f"Settings (* differs from the preset {model_name}):",
             serialize.describe(config, presets.get_config(model_name)),
             "",
-            *(f"{name:<15} {value}" for name, value in rows),
+            *(_row(name, value) for name, value in rows),
         ]
+    )
+
+
+def _row(name: str, value: str) -> str:
+    """Returns a row; a long one goes on below, under its beginning."""
+    return textwrap.fill(
+        value,
+        _WIDTH,
+        initial_indent=f"{name:<15} ",
+        subsequent_indent=" " * 16,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

@@ -34,6 +34,7 @@ READ_TIMEOUT_S = 60.0
 # Between the notice and the machine's end there are 30 s: pauses stay below.
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 8.0
+_BY_ANOTHER = "because another worker of the run was asked to"
 _MOST_BYTES = 64  # of an answer, which is TRUE or FALSE
 
 
@@ -217,7 +218,7 @@ class StopRequest:
         """Returns how a run ends whose newest step is saved."""
         return command.UserError(
             command.ExitCode.STOPPED,
-            f"Stopped {self.reason} after step {step}, which is saved. The same"
+            f"Stopped {self.reason or _BY_ANOTHER} after step {step}, which is saved. The same"
             " command goes on.",
         )
 

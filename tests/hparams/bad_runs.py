@@ -13,10 +13,8 @@ import tempfile
 from unittest import mock
 
 from efficientdet_aimmo.data import source as source_lib
-from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.training import loop
-from efficientdet_aimmo.training import run as run_lib
 from efficientdet_aimmo.training import step as step_lib
 from hparams import config as config_lib
 from tests.hparams import observations, witness_records
@@ -51,15 +49,8 @@ def bad_records(
         try:
             loop.train(
                 config,
-                run_lib.Run(
-                    model_dir=name,
-                    train=dataclasses.replace(records.train, files=files),
-                    val=None,
-                    ground_truth=None,
-                    warm_start=None,
-                    threads="",
-                    environment={},
-                    spread=replicas.single(),
+                witness_records.run_of(
+                    name, dataclasses.replace(records.train, files=files)
                 ),
             )
             return json.loads(pathlib.Path(name, "result.json").read_text())

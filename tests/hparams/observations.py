@@ -21,12 +21,10 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from efficientdet_aimmo import anchors as anchors_lib
 from efficientdet_aimmo.data import pipeline
-from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.model import layers
 from efficientdet_aimmo.training import loop, start
-from efficientdet_aimmo.training import run as run_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
 from efficientdet_aimmo.training import state as state_lib
 from efficientdet_aimmo.training import step as step_lib
@@ -281,16 +279,7 @@ def run(config: config_lib.Config, records: Records) -> Trace:
         try:
             loop.train(
                 config,
-                run_lib.Run(
-                    model_dir=name,
-                    train=records.train,
-                    val=records.val,
-                    ground_truth=records.truth,
-                    warm_start=None,
-                    threads="",
-                    environment={},
-                    spread=replicas.single(),
-                ),
+                witness_records.run_of(name, records.train, records),
             )
         finally:
             signal.signal(signal.SIGTERM, handler)

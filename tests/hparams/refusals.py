@@ -15,10 +15,8 @@ from unittest import mock
 import tensorflow as tf
 
 from efficientdet_aimmo.data import pipeline
-from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.training import loop
-from efficientdet_aimmo.training import run as run_lib
 from efficientdet_aimmo.training import state as state_lib
 from efficientdet_aimmo.training import step as step_lib
 from hparams import config as config_lib
@@ -50,16 +48,7 @@ def refusals(
         try:
             loop.train(
                 config,
-                run_lib.Run(
-                    model_dir=name,
-                    train=records.train,
-                    val=None,
-                    ground_truth=None,
-                    warm_start=None,
-                    threads="",
-                    environment={},
-                    spread=replicas.single(),
-                ),
+                witness_records.run_of(name, records.train),
             )
             end = json.loads((folder / "result.json").read_text())
         except command.UserError as error:

@@ -14,6 +14,7 @@ from hparams import config as config_lib
 from tests.hparams import witness_records
 from tfrecord_tools import command
 
+CHECK_DEVICES = strategies._check_devices
 _TWO_WORKERS = "127.0.0.1:5001,127.0.0.1:5002"
 
 
@@ -29,7 +30,7 @@ def spread(config: config_lib.Config, _: witness_records.Records) -> object:
         gcp_project=None,
     )
     with (
-        mock.patch.object(strategies, "_set_virtual_devices", _need_no_gpu),
+        mock.patch.object(strategies, "_check_devices", _is_there),
         mock.patch.object(cluster, "wait_for_all", _stop_waiting),
     ):
         try:
@@ -39,8 +40,10 @@ def spread(config: config_lib.Config, _: witness_records.Records) -> object:
     return type(found.strategy).__name__, found.num_replicas
 
 
-def _need_no_gpu(runtime: config_lib.Runtime) -> None:
-    """Two devices are there already, and cannot be changed any more."""
+def _is_there(runtime: config_lib.Runtime) -> None:
+    """Lets a cluster wait before it misses its GPUs."""
+    if runtime.strategy == "gpus":
+        CHECK_DEVICES(runtime)
 
 
 def _stop_waiting(_: cluster.Cluster, patience: float) -> None:
