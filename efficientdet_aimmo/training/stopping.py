@@ -218,8 +218,8 @@ class StopRequest:
         """Returns how a run ends whose newest step is saved."""
         return command.UserError(
             command.ExitCode.STOPPED,
-            f"Stopped {self.reason or _BY_ANOTHER} after step {step}, which is saved. The same"
-            " command goes on.",
+            f"Stopped {self.reason or _BY_ANOTHER} after step {step}, which is"
+            " saved. The same command goes on.",
         )
 
     def _on_signal(self, _: int, __: types.FrameType | None) -> None:

@@ -30,6 +30,7 @@ class Pair:
         self._records, self._settings = records, SETTINGS + more
         self.model_dir = folder / "model"
         self._folder = folder
+        self.num_epochs = 2
         self._starts = 0
         self.workers: list[subprocess.Popen[bytes]] = []
         self._logs: list[pathlib.Path] = []
@@ -58,6 +59,7 @@ class Pair:
             "--strategy=multi-gpus",
             f"--worker={addresses}",
             f"--worker_index={index}",
+            f"--num_epochs={self.num_epochs}",
             f"--hparams={self._settings},virtual_devices=1",
         ]
 
@@ -101,7 +103,6 @@ def _command(records: pathlib.Path, model_dir: pathlib.Path) -> list[str]:
         f"--model_dir={model_dir}",
         "--train_batch_size=8",
         "--eval_batch_size=8",
-        "--num_epochs=2",
     ]
 
 
@@ -109,7 +110,11 @@ def train_alone(records: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     """Trains the same on one device; returns the model_dir."""
     model_dir = folder / "alone"
     subprocess.run(
-        [*_command(records, model_dir), f"--hparams={SETTINGS}"],
+        [
+            *_command(records, model_dir),
+            "--num_epochs=2",
+            f"--hparams={SETTINGS}",
+        ],
         cwd=ROOT,
         check=True,
         stdout=subprocess.DEVNULL,

@@ -108,8 +108,8 @@ def run_of(
     return run_lib.Run(
         model_dir=model_dir,
         train=train,
-        val=measured and measured.val,
-        ground_truth=measured and measured.truth,
+        val=None if measured is None else measured.val,
+        ground_truth=None if measured is None else measured.truth,
         warm_start=None,
         threads="",
         environment={},
