@@ -123,26 +123,16 @@ class Distribution:
         return add_up
 
 
-def concatenate(
-    strategy: tf.distribute.Strategy, values: Sequence[tf.Tensor]
-) -> list[tf.Tensor]:
-    """Returns the rows of all replicas on all workers, in order.
+def to_all(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Returns the rows of all replicas, in order; called by each of them.
 
     Args:
-      strategy: the one that computed them.
-      values: tensors, or one for each replica, all of the same shape.
+      values: numbers of the replica's rows, [B, ...], B the same everywhere.
     """
-    if strategy.num_replicas_in_sync == 1:
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
         return list(values)
-    own = [strategy.experimental_local_results(value) for value in values]
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        # Workers exchange numbers.
-        if any(parts[0].dtype == tf.bool for parts in own):
-            values = strategy.run(
-                lambda *v: [tf.cast(x, tf.int64) for x in v], args=tuple(values)
-            )
-        return [strategy.gather(value, axis=0) for value in values]
-    return [tf.concat(parts, axis=0) for parts in own]
+    return [context.all_gather(value, axis=0) for value in values]
 
 
 def lost_peer(error: tf.errors.OpError) -> command.UserError:
@@ -156,9 +146,12 @@ def lost_peer(error: tf.errors.OpError) -> command.UserError:
 
 
 def _first_line(error: tf.errors.OpError) -> str:
+    """Returns what of a message, which begins with a trace, says it."""
     lines = [line.strip() for line in error.message.splitlines()]
-    kept = [line for line in lines if line and "defined at" not in line]
-    return next((x for x in kept if "worker" in x), kept[0] if kept else "")
+    telling = [
+        line for line in lines if "Collective" in line or "/job:" in line
+    ]
+    return (telling or [line for line in lines if line] or [""])[0]
 
 
 def single() -> Distribution:

@@ -57,7 +57,7 @@ class Evaluator:
           class_names: class 0 first.
         """
         self._class_names = tuple(class_names)
-        self._strategy = strategy = tf.distribute.get_strategy()
+        self._strategy = tf.distribute.get_strategy()
         anchors = anchors_lib.anchor_boxes(
             config.anchors, config.data.image_size
         )
@@ -75,9 +75,28 @@ class Evaluator:
                 config.nms,
             )
 
-        self._detect = tf.function(
-            lambda *batch: strategy.run(detect, args=batch), autograph=False
-        )
+        def marks(ids: tf.Tensor, is_real: tf.Tensor) -> list[tf.Tensor]:
+            return [ids, tf.cast(is_real, tf.int64)]
+
+        self._detect = self._shared(detect)
+        self._marks = self._shared(marks)
+
+    def _shared(
+        self, function: Callable[..., Sequence[tf.Tensor]]
+    ) -> Callable[..., list[np.ndarray]]:
+        """Returns what a function gives for the rows of all replicas."""
+        strategy = self._strategy
+
+        @tf.function(autograph=False)
+        def on_all(*batch: tf.Tensor) -> list[tf.Tensor]:
+            found = strategy.run(
+                lambda *rows: replicas.to_all(function(*rows)), args=batch
+            )
+            return [
+                strategy.experimental_local_results(part)[0] for part in found
+            ]
+
+        return lambda *batch: [part.numpy() for part in on_all(*batch)]
 
     def detect(
         self, images: tf.Tensor, scales: tf.Tensor, sizes: tf.Tensor
@@ -89,16 +108,11 @@ class Evaluator:
           scales: [B] float32, pixels as stored per pixel of the input.
           sizes: [B, 2] int32 (height, width) as stored.
         """
-        found = self._gather(self._detect(images, scales, sizes))
-        boxes, scores, classes, counts = found
+        boxes, scores, classes, counts = self._detect(images, scales, sizes)
         return [
             coco.ImageDetections(boxes[i, :n], scores[i, :n], classes[i, :n])
             for i, n in enumerate(counts)
         ]
-
-    def _gather(self, values: Sequence[tf.Tensor]) -> list[np.ndarray]:
-        gathered = replicas.concatenate(self._strategy, values)
-        return [value.numpy() for value in gathered]
 
     def run(
         self,
@@ -125,7 +139,7 @@ class Evaluator:
         num_seen = 0
         for batch in dataset:
             found = self.detect(batch.images, batch.scales, batch.sizes)
-            ids, is_real = self._gather((batch.image_ids, batch.is_real))
+            ids, is_real = self._marks(batch.image_ids, batch.is_real)
             for row in np.flatnonzero(is_real):
                 detections[int(ids[row])] = found[row]
             num_seen += int(is_real.sum())

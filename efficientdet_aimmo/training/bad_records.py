@@ -157,15 +157,16 @@ class Watch:
             return
         share = self._spread.share_of(self._batch_size)
         if len(places) == share.num_rows:
+            step = int(self._state.step.numpy())
             raise _data_error(
-                f"All {len(places)} images of step {int(self._state.step)} are"
+                f"All {len(places)} images of step {step} are"
                 f" bad records ({', '.join(places)}): there is no image to put"
                 f" in their place. {_INTACT} Convert the images again."
             )
         self._state.bad_draws.assign_add(num_bad)
-        drawn = (int(self._state.step) + 1) * self._batch_size
+        drawn = (int(self._state.step.numpy()) + 1) * self._batch_size
         _check_share(
-            int(self._state.bad_draws),
+            int(self._state.bad_draws.numpy()),
             max(drawn, self._num_images),
             "images drawn",
             self._runtime,
@@ -217,7 +218,7 @@ class Watch:
             path = os.path.join(folder, _file_of(worker))
             known |= {(bad.shard, bad.record) for bad in _load(path)}
         return {
-            "bad_draws": int(self._state.bad_draws),
+            "bad_draws": int(self._state.bad_draws.numpy()),
             "bad_records": len(known),
         }
 

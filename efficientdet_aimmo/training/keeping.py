@@ -125,9 +125,12 @@ def refuse(
     Raises:
       UserError: the run ends.
     """
-    step = int(state.step)
+    step = int(state.step.numpy())
     folder = nonfinite.folder_of(run.model_dir, step)
-    num_skipped, most = int(state.skipped), config.runtime.max_skipped_steps
+    num_skipped, most = (
+        int(state.skipped.numpy()),
+        config.runtime.max_skipped_steps,
+    )
     text = f"Step {step} gave a loss or gradient that is not finite"
     if run.spread.is_chief:
         if run.spread.num_replicas > 1:
@@ -175,8 +178,8 @@ def write_result(
     last = None if measurer is None else measurer.last
     kept = best.find(run.model_dir)
     content = {
-        "step": int(state.step),
-        "skipped_steps": int(state.skipped),
+        "step": int(state.step.numpy()),
+        "skipped_steps": int(state.skipped.numpy()),
         **watch.counts(),
         "best_step": None if kept is None else kept.step,
         "metrics": None if last is None else dataclasses.asdict(last.metrics),

@@ -81,7 +81,7 @@ def _train(
     def leave_if_asked() -> None:
         if run.spread.any(stop.is_set):
             monitor.close()
-            raise stop.error(int(state.step))
+            raise stop.error(int(state.step.numpy()))
 
     # Step by step. A step's checkpoint comes before its evaluation, so that a
     # run killed in the evaluation does it again and loses nothing.

@@ -81,7 +81,7 @@ def _measure(
     ids = [value.decode() for value in batch.source_ids.numpy()]
     is_finite = np.isfinite(batch.images.numpy()).all(axis=(1, 2, 3))
     return Terms(
-        step=int(state.step),
+        step=int(state.step.numpy()),
         terms={
             "class_loss": float(found.class_loss),
             "box_loss": float(found.box_loss),
@@ -134,7 +134,7 @@ def keep(
     Raises:
       UserError: the disk is full or cannot be written.
     """
-    step = int(state.step)
+    step = int(state.step.numpy())
     state = _on_one_device(config, state)
     found = _measure(config, state, batch, bool(0 < thaw_step <= step))
     folder = folder_of(model_dir, step)

@@ -144,7 +144,7 @@ def make_train_step(
     def train_step(batch: pipeline.TrainBatch) -> StepResult:
         # One graph before the thaw and one after it: a frozen part costs no
         # backward pass.
-        is_thawed = thaw_step > 0 and int(state.step) >= thaw_step
+        is_thawed = thaw_step > 0 and int(state.step.numpy()) >= thaw_step
         return take(batch, is_thawed)
 
     return train_step
