@@ -103,6 +103,7 @@ def claim(
     """
     model_dir_lib.check_space(model_dir, state.num_bytes())
     model_dir_lib.save_config(model_dir, config, manifest)
-    with_what = provenance.describe(start, threads, manifest)
+    count = state.strategy.num_replicas_in_sync
+    with_what = provenance.describe(start, threads, manifest, count)
     for change in provenance.write(model_dir, with_what):
         print(f"Changed since the last start: {change}", flush=True)

@@ -80,7 +80,7 @@ def _devices() -> list[str]:
 
 
 def describe(
-    step: int, threads: str, manifest: schema.Manifest
+    step: int, threads: str, manifest: schema.Manifest, num_replicas: int
 ) -> dict[str, Any]:
     """Returns what a start computes with.
 
@@ -88,6 +88,7 @@ def describe(
       step: steps done before it.
       threads: CPU threads and oneDNN setting.
       manifest: of the records.
+      num_replicas: devices that share a step, on all machines.
     """
     return {
         "step": step,
@@ -97,6 +98,7 @@ def describe(
         "packages": {name: _version(name) for name in _PACKAGES},
         "devices": _devices(),
         "driver": _driver(),
+        "replicas": num_replicas,
         "threads": threads,
         "records": manifest.identity,
         "shards": {

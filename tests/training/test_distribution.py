@@ -51,6 +51,14 @@ class Run:
         with strategy.scope():
             self.state = state.TrainState(self.config)
         self._step = _make_step(self.state, self.config)
+        self._first = {
+            name: v.numpy() for name, v in self.state.variables().items()
+        }
+
+    def restart(self) -> None:
+        """Puts everything back to what it was before the first step."""
+        for name, variable in self.state.variables().items():
+            variable.assign(self._first[name])
 
     def step(
         self, batch: pipeline.TrainBatch
@@ -105,6 +113,8 @@ def _difference(
 
 
 def test_two_replicas_take_the_step_of_one(one: Run, two: Run) -> None:
+    for run in (one, two):
+        run.restart()
     alone, values = one.step(street_batch())
     shared, others = two.step(street_batch())
     assert float(shared.num_positives) == float(alone.num_positives) > 8
@@ -123,6 +133,38 @@ def test_two_replicas_take_the_step_of_one(one: Run, two: Run) -> None:
     assert all(
         np.allclose(values[n], others[n], rtol=1e-5, atol=1e-6) for n in values
     )
+
+
+def _losses(run: Run, batch: pipeline.TrainBatch) -> np.ndarray:
+    """Returns the loss of ten steps from the beginning, [10]."""
+    run.restart()
+    return np.array([float(run.step(batch)[0].total_loss) for _ in range(10)])
+
+
+def test_ten_steps_stay_as_close_as_one_replica_to_itself(
+    one: Run, two: Run
+) -> None:
+    batch = street_batch()
+    alone, shared = (_losses(run, batch) for run in (one, two))
+    order = [3, 1, 7, 0, 5, 2, 6, 4]
+    permuted = pipeline.TrainBatch(*(tf.gather(t, order) for t in batch))
+    spread = np.abs(_losses(one, permuted) - alone).max()
+    assert alone[-1] < alone[0]
+    assert np.abs(shared - alone).max() < 5 * spread
+    # Stochastic depth falls on other images then; the sums alone are closer.
+    np.testing.assert_allclose(shared, alone, rtol=1e-4)
+
+
+def test_two_replicas_go_on_to_the_bit(two: Run) -> None:
+    batch = street_batch()
+    two.restart()
+    _, saved = [two.step(batch) for _ in range(2)][1]
+    _, straight = [two.step(batch) for _ in range(2)][1]
+    two.restart()
+    for name, variable in two.state.variables().items():
+        variable.assign(saved[name])
+    _, resumed = [two.step(batch) for _ in range(2)][1]
+    assert tiny.same(resumed, straight)
 
 
 def test_all_copies_are_the_same(two: Run) -> None:
