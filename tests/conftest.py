@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import pathlib
+import typing
 
 import pytest
 
 from tfrecord_tools import command, convert
+
+if typing.TYPE_CHECKING:
+    import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PHOTOGRAPHS = ROOT / "examples" / "aimmo_street"
@@ -32,9 +36,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def two_devices() -> list[str]:
-    """Returns the names of two CPU devices."""
-    return ["/cpu:0", "/cpu:1"]
+def mirrored() -> tf.distribute.Strategy:
+    """Returns a strategy of two CPU devices.
+
+    One for all tests of a process: two of the same devices would take each
+    other's messages for their own.
+    """
+    import tensorflow
+
+    return tensorflow.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])
 
 
 @pytest.fixture(scope="session")

@@ -133,9 +133,7 @@ def to_all(values: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     if context.num_replicas_in_sync == 1:
         return list(values)
     # Collective operations want to know the device: that of a copy made here.
-    return [
-        context.all_gather(tf.identity(value), axis=0) for value in values
-    ]
+    return [context.all_gather(tf.identity(value), axis=0) for value in values]
 
 
 def lost_peer(error: tf.errors.OpError) -> command.UserError:

@@ -131,7 +131,7 @@ def test_evaluation_is_shared_out_and_filled(street: source_lib.Source) -> None:
 
 
 def test_two_replicas_measure_what_one_does(
-    street_records: pathlib.Path, two_devices: list[str]
+    street_records: pathlib.Path, mirrored: tf.distribute.Strategy
 ) -> None:
     source = source_lib.open_source(
         f"{street_records}/val*.tfrecord", "val_file_pattern"
@@ -139,10 +139,7 @@ def test_two_replicas_measure_what_one_does(
     truth = ground_truth_lib.load(f"{street_records}/val.json")
     config = tiny.config("per_class=false,max_output_size=20")
     found = []
-    for strategy in (
-        tf.distribute.get_strategy(),
-        tf.distribute.MirroredStrategy(two_devices),
-    ):
+    for strategy in (tf.distribute.get_strategy(), mirrored):
         spread = replicas.Distribution(strategy=strategy)
         with strategy.scope():
             evaluator = evaluator_lib.Evaluator(

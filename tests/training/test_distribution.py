@@ -86,11 +86,6 @@ def _make_step(
 
 
 @pytest.fixture(scope="module")
-def mirrored(two_devices: list[str]) -> tf.distribute.Strategy:
-    return tf.distribute.MirroredStrategy(two_devices)
-
-
-@pytest.fixture(scope="module")
 def one() -> Run:
     return Run(tf.distribute.get_strategy())
 
