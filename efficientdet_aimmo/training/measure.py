@@ -51,6 +51,43 @@ class Measurer:
             )
         self.last: report.Report | None = None
 
+    def time_batches(
+        self,
+        state: state_lib.TrainState,
+        num_batches: int,
+        clock: Callable[[], float],
+        after_batch: Callable[[], None],
+    ) -> tuple[float, ...]:
+        """Detects in a few batches, over again where there are no more.
+
+        Args:
+          state: what is measured.
+          num_batches: how many.
+          clock: returns a time in seconds.
+          after_batch: as in measure.
+
+        Returns:
+          The seconds of each; the first traces and compiles.
+        """
+        state.copy_weights_to(self._detector)
+        batches = exam.whole(
+            self._spread.share_out(self._batches().repeat()), self._val.files
+        )
+        seconds = []
+        for _ in range(num_batches):
+            start = clock()
+            batch = next(batches)
+            self._evaluator.detect(batch.images, batch.scales, batch.sizes)
+            seconds.append(clock() - start)
+            after_batch()
+        return tuple(seconds)
+
+    def _batches(self) -> tf.data.Dataset:
+        size = self._config.eval.eval_batch_size
+        return pipeline.build_eval_dataset(
+            self._val.files, self._config, size, self._spread.share_of(size)
+        )
+
     def measure(
         self,
         state: state_lib.TrainState,
@@ -70,10 +107,6 @@ class Measurer:
             evaluation without a trace.
         """
         state.copy_weights_to(self._detector)
-        size = self._config.eval.eval_batch_size
-        batches = pipeline.build_eval_dataset(
-            self._val.files, self._config, size, self._spread.share_of(size)
-        )
         shown = progress.Progress("evaluating")
 
         def after(done: int, total: int) -> None:
@@ -82,7 +115,9 @@ class Measurer:
             after_batch()
 
         found = self._evaluator.run(
-            exam.whole(self._spread.share_out(batches), self._val.files),
+            exam.whole(
+                self._spread.share_out(self._batches()), self._val.files
+            ),
             self._ground_truth,
             after,
         )
