@@ -178,7 +178,7 @@ def _split(batches: tf.data.Dataset, share: shares.Share) -> tf.data.Dataset:
             )
         )
 
-    return batches.flat_map(lambda *parts: pieces(TrainBatch(*parts)))
+    return batches.flat_map(pieces)
 
 
 def build_train_dataset(

@@ -149,9 +149,10 @@ class _Rehearsal:
             )
         if run.spread.is_chief:
             print(
-                f"Dry run: {NUM_STEPS} steps with the {len(crowds)} images that"
-                f" have the most objects ({crowds[0].num_boxes} to"
-                f" {crowds[-1].num_boxes}). Nothing is written.",
+                f"\nDry run: {NUM_STEPS} steps from step {start} on, with the"
+                f" {len(crowds)} images that have the most objects"
+                f" ({crowds[0].num_boxes} to {crowds[-1].num_boxes} each)."
+                " Nothing is written.\n",
                 flush=True,
             )
         dataset = pipeline.batches_of(
@@ -281,8 +282,8 @@ class _Rehearsal:
         if needed.on_host:
             return (
                 forecast.Memory(
-                    name="host",
-                    fixed=before + needed.gradients,
+                    name=forecast.HOST,
+                    fixed=before + needed.gradients + need.ONCE,
                     training=host_peak,
                     evaluation=None,
                     limit=host_limit,

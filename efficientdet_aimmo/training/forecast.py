@@ -11,6 +11,7 @@ from efficientdet_aimmo.training import monitor
 # Steps that are not timed: the first traces and compiles, and TensorFlow tries
 # out for a few more how many threads the input needs.
 NUM_UNTIMED = 5
+HOST = "host"  # the name of the host's memory where it computes
 _UNIT = 2**20
 
 
@@ -204,127 +205,104 @@ def size(num_bytes: float) -> str:
 def text(found: Forecast) -> str:
     """Returns the forecast as a table."""
     rows = [
-        *_speed(found),
-        *_evaluation(found.evaluations),
+        *(("speed", _speed(found.batch_size, p)) for p in found.phases),
         ("time to the end", _time(found)),
-        *_memory(found),
+        *(
+            (f"memory {memory.name}", _memory(memory))
+            for memory in found.memories
+            if memory.name != HOST
+        ),
+        ("memory host", _host(found.host)),
         ("largest batch", _largest(found)),
         ("disk", _disk(found.disk)),
     ]
-    return "\n".join(f"{name:<15} {value}" for name, value in rows)
+    return "\n".join(
+        f"{'' if i else name:<15} {line}"
+        for name, lines in rows
+        for i, line in enumerate(lines)
+    )
 
 
-def _speed(found: Forecast) -> list[tuple[str, str]]:
-    rows = []
-    for phase in found.phases:
-        rate = found.batch_size / phase.step_s
-        name = f" {phase.name}" if phase.name else ""
-        last = len(phase.seconds)
-        rows += [
-            (
-                "speed",
-                f"{rate:.1f} images/s{name}, {phase.step_s:.3f} s a step"
-                f" (median of steps {NUM_UNTIMED + 1} to {last});"
-                f" {phase.waiting:.0%} of it waiting for input",
-            ),
-            (
-                "first step",
-                f"{phase.seconds[0]:.1f} s{name}, tracing and compiling"
-                " included",
-            ),
-        ]
-    return rows
-
-
-def _evaluation(found: Evaluations | None) -> list[tuple[str, str]]:
-    if found is None:
-        return []
+def _speed(batch_size: int, phase: Phase) -> list[str]:
     return [
-        (
-            "evaluation",
-            f"{monitor.duration(found.each_s)}: {found.num_batches} batches of"
-            f" {found.batch_size}, {found.batch_s:.3f} s each (median; the"
-            f" first took {found.seconds[0]:.1f} s), without COCO's figures",
-        )
+        f"{batch_size / phase.step_s:.1f} images/s{_named(phase)}:"
+        f" {phase.step_s:.3f} s a step, {phase.waiting:.0%} of it waiting for"
+        " input",
+        f"(median of steps {NUM_UNTIMED + 1} to {len(phase.seconds)}; the first"
+        f" took {phase.seconds[0]:.1f} s, as it is traced and compiled)",
     ]
 
 
-def _time(found: Forecast) -> str:
-    parts = []
+def _named(phase: Phase) -> str:
+    return f" {phase.name}" if phase.name else ""
+
+
+def _time(found: Forecast) -> list[str]:
+    lines = [monitor.duration(found.left_s)]
     for phase in found.phases:
-        name = f" {phase.name}" if phase.name else ""
         took = monitor.duration(phase.num_left * phase.step_s)
-        parts.append(f"{phase.num_left} steps{name} {took}")
-    if found.evaluations is not None:
-        took = monitor.duration(
-            found.evaluations.num_left * found.evaluations.each_s
-        )
-        parts.append(f"{found.evaluations.num_left} evaluations {took}")
-    return f"{monitor.duration(found.left_s)}: {', '.join(parts)}"
+        lines.append(f"{took}: {phase.num_left} steps{_named(phase)}")
+    evaluations = found.evaluations
+    if evaluations is not None:
+        took = monitor.duration(evaluations.num_left * evaluations.each_s)
+        lines += [
+            f"{took}: {evaluations.num_left} evaluations of"
+            f" {evaluations.num_batches} batches of {evaluations.batch_size},"
+            f" {evaluations.batch_s:.3f} s a batch",
+            "(not in it: COCO's figures, and the writing of checkpoints)",
+        ]
+    return lines
 
 
-def _memory(found: Forecast) -> list[tuple[str, str]]:
-    rows = [
-        (
-            f"memory {memory.name}",
-            f"peak {size(memory.training)} in training"
-            + (
-                ""
-                if memory.evaluation is None
-                else f", {size(memory.evaluation)} in evaluation"
-            )
-            + f", of {size(memory.limit)}; free then"
-            f" {size(memory.limit - _peak(memory))}",
+def _memory(memory: Memory) -> list[str]:
+    if memory.evaluation is None:
+        peaks = f"peak {size(memory.training)} in training"
+    else:
+        peaks = (
+            f"peak {size(memory.training)} in training,"
+            f" {size(memory.evaluation)} in evaluation"
         )
-        for memory in found.memories
-        if memory.name != "host"
+    free = memory.limit - max(memory.training, memory.evaluation or 0)
+    return [f"{peaks}, {size(free)} of {size(memory.limit)} were free"]
+
+
+def _host(host: Host) -> list[str]:
+    lines = [
+        f"peak {size(host.peak)}, {size(host.peak - host.before)} of it since"
+        f" the steps began; {size(host.free)} were free (limited by"
+        f" {host.limited_by})"
     ]
-    host = found.host
-    more = ""
     if host.shuffle_buffer:
-        more = (
-            f"; the run takes {size(host.shuffle_buffer)} more (shuffle_buffer)"
+        lines.append(
+            f"the run takes {size(host.shuffle_buffer)} more for its"
+            " shuffle_buffer"
         )
-    rows.append(
-        (
-            "memory host",
-            f"peak {size(host.peak)}, {size(host.peak - host.before)} of it"
-            f" since the steps began; free then {size(host.free)} (limited by"
-            f" {host.limited_by}){more}",
-        )
-    )
-    return rows
+    return lines
 
 
-def _peak(memory: Memory) -> int:
-    return max(memory.training, memory.evaluation or 0)
-
-
-def _largest(found: Forecast) -> str:
+def _largest(found: Forecast) -> list[str]:
     if not found.memories:
-        return "no guess: this device does not tell what memory it uses"
-    if found.largest_batch == 0:
-        return (
-            "no guess: the steps took no more memory than there was in use"
-            " before"
-        )
+        return ["no guess: this device does not tell what memory it uses"]
     memory = min(found.memories, key=lambda m: m.most_images / m.images)
-    return (
-        f"about {found.largest_batch}, a guess: {size(memory.fixed)} for"
-        f" weights and the like, {size(memory.per_image)} for each image, of"
-        f" {size(memory.limit)}. What else is taken once counts as the images'"
-    )
+    if memory.most_images == 0:
+        return ["no guess: the images took too little memory to tell"]
+    at_once = ""
+    if memory.images != found.batch_size:
+        at_once = f"; {memory.images} of {found.batch_size} are in it at a time"
+    return [
+        f"about {found.largest_batch}, a guess: of {size(memory.limit)}"
+        f" {size(memory.fixed)} go to weights and the like,",
+        f"and each image takes {size(memory.per_image)}{at_once}",
+    ]
 
 
-def _disk(disk: Disk) -> str:
+def _disk(disk: Disk) -> list[str]:
     best = " and the best" if disk.has_best else ""
-    there = f", {size(disk.taken)} there already" if disk.taken else ""
-    free = (
-        "an object store, whose room is not checked"
-        if disk.free is None
-        else f"{size(disk.free)} free"
-    )
-    return (
-        f"{size(disk.needed)}: {disk.num_checkpoints} checkpoints{best}, "
-        f"{size(disk.checkpoint)} each{there}; {free}"
-    )
+    there = f", {size(disk.taken)} of it there already" if disk.taken else ""
+    free = f"{size(disk.free or 0)} are free"
+    if disk.free is None:
+        free = "whether the object store takes them is not checked"
+    return [
+        f"{size(disk.needed)} for {disk.num_checkpoints} checkpoints{best},"
+        f" {size(disk.checkpoint)} each{there}; {free}"
+    ]

@@ -57,12 +57,14 @@ class Machine:
         """
         text = (self._root / "proc/meminfo").read_text()
         system = Room(_kib(text, "MemAvailable"), "the system")
-        return min(system, *self._group_rooms(), key=lambda room: room.free)
+        return min([system, *self._group_rooms()], key=lambda room: room.free)
 
     def _group_rooms(self) -> Iterator[Room]:
         """Yields the room in each control group that has a limit."""
-        groups = (self._root / "proc/self/cgroup").read_text().splitlines()
-        for line in groups:
+        groups = self._root / "proc/self/cgroup"
+        if not groups.exists():  # a system without control groups
+            return
+        for line in groups.read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers == "":  # version 2
                 top = self._root / "sys/fs/cgroup"

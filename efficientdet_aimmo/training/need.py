@@ -19,7 +19,7 @@ from tfrecord_tools import command
 # Measured for D0, see efficientdet_aimmo.memory: a fifth more than the
 # activations for an image, and 400 MiB once.
 _WORK_SPACE = 1.2
-_ONCE = 400 * 2**20
+ONCE = 400 * 2**20
 # Batches of images in the host's memory: being filled, waiting, being taken.
 _NUM_BATCHES = 4
 
@@ -55,7 +55,7 @@ class Need:
 
     @property
     def _once(self) -> int:
-        computing = _ONCE + self.gradients if self.on_host else 0
+        computing = ONCE + self.gradients if self.on_host else 0
         return self.inputs + self.shuffle_buffer + computing
 
     @property
