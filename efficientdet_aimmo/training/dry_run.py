@@ -6,8 +6,7 @@ weights nor files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -20,10 +19,10 @@ from efficientdet_aimmo.training import (
     measure,
     need,
     nonfinite,
+    outlook,
     stopping,
 )
 from efficientdet_aimmo.training import machine as machine_lib
-from efficientdet_aimmo.training import model_dir as model_dir_lib
 from efficientdet_aimmo.training import monitor as monitor_lib
 from efficientdet_aimmo.training import run as run_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
@@ -98,7 +97,7 @@ class _Rehearsal:
             beginning.look_at(
                 run.model_dir, run.train.manifest, run.threads, state, start
             )
-        disk = self._disk(course, state, start)
+        disk = outlook.disk(config, run, course, state, start)
         needed = need.estimate(config, run)
         before, room = machine.resident(), machine.room()
         need.check(needed, room, config)
@@ -116,10 +115,10 @@ class _Rehearsal:
             parts=run.spread.num_replicas * config.train.accumulate_steps,
             phases=phases,
             evaluations=evaluations,
-            memories=self._memories(
-                needed, *training, before + room.free, before
+            memories=outlook.memories(
+                run, machine, needed, *training, before + room.free, before
             ),
-            host=self._host(needed, before),
+            host=outlook.host(machine, needed, before),
             disk=disk,
         )
 
@@ -172,7 +171,9 @@ class _Rehearsal:
             keeps_list=False,
         )
         phases = []
-        for name, first, num_left in _phases(config, course, state, start):
+        for name, first, num_left in outlook.parts(
+            config, course, state, start
+        ):
             state.step.assign(first)
             times = [
                 self._take_step(state, train_step, watch)
@@ -247,75 +248,6 @@ class _Rehearsal:
             seconds=seconds,
         )
 
-    def _disk(
-        self,
-        course: schedule_lib.Course,
-        state: state_lib.TrainState,
-        start: int,
-    ) -> forecast.Disk:
-        model_dir = self._run.model_dir
-        saved, _ = loop.milestones(self._config, course)
-        one = state.num_bytes()
-        taken = model_dir_lib.taken_bytes(model_dir)
-        num_there = -(-taken // one)
-        num_saved = sum(step > start for step in saved)
-        return forecast.Disk(
-            checkpoint=one,
-            # The oldest goes only when the newest is whole.
-            num_checkpoints=min(
-                self._config.runtime.keep_checkpoints + 1, num_there + num_saved
-            ),
-            has_best=self._run.val is not None,
-            taken=taken,
-            free=model_dir_lib.free_bytes(model_dir),
-        )
-
-    def _memories(
-        self,
-        needed: need.Need,
-        trained: list[machine_lib.Gpu],
-        host_peak: int,
-        host_limit: int,
-        before: int,
-    ) -> tuple[forecast.Memory, ...]:
-        """Returns the memories that images are computed in."""
-        if needed.on_host:
-            return (
-                forecast.Memory(
-                    name=forecast.HOST,
-                    fixed=before + needed.gradients + need.ONCE,
-                    training=host_peak,
-                    evaluation=None,
-                    limit=host_limit,
-                    images=needed.images,
-                ),
-            )
-        evaluated = {gpu.name: gpu.peak for gpu in self._machine.gpus()}
-        return tuple(
-            forecast.Memory(
-                name=gpu.name,
-                fixed=needed.fixed,
-                training=gpu.peak,
-                evaluation=None
-                if self._run.val is None
-                else evaluated[gpu.name],
-                limit=gpu.limit,
-                images=needed.images,
-            )
-            for gpu in trained
-        )
-
-    def _host(self, needed: need.Need, before: int) -> forecast.Host:
-        room, peak = self._machine.room(), self._machine.peak()
-        given_back = peak - self._machine.resident()
-        return forecast.Host(
-            before=before,
-            peak=peak,
-            free=max(0, room.free - given_back),
-            limited_by=room.limited_by,
-            shuffle_buffer=needed.shuffle_buffer,
-        )
-
 
 def _silent(
     course: schedule_lib.Course, config: config_lib.Config
@@ -328,26 +260,3 @@ def _silent(
         batch_size=course.batch_size,
         log_steps=config.runtime.log_steps,
     )
-
-
-class _PhaseOfRun(NamedTuple):
-    """Steps that compute the same."""
-
-    name: str
-    first: int
-    num_left: int
-
-
-def _phases(
-    config: config_lib.Config,
-    course: schedule_lib.Course,
-    state: state_lib.TrainState,
-    start: int,
-) -> Iterator[_PhaseOfRun]:
-    """Yields the phases of the run: what is frozen at first takes less."""
-    thaw, end = course.steps_of(config.train.freeze_epochs), course.num_steps
-    if state.frozen and start < thaw < end:
-        yield _PhaseOfRun("while frozen", start, thaw - start)
-        yield _PhaseOfRun("after the thaw", thaw, end - thaw)
-    else:
-        yield _PhaseOfRun("", start, end - start)

@@ -5,169 +5,28 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-import os
 import pathlib
-import signal
-from collections.abc import Callable, Iterator
 
 import pytest
 import tensorflow as tf
 
 from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo.data import crowded, pipeline
-from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.distribution import replicas
-from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
-from efficientdet_aimmo.training import dry_run, machine, need, start
-from efficientdet_aimmo.training import run as run_lib
+from efficientdet_aimmo.training import dry_run, machine, need
 from efficientdet_aimmo.training import state as state_lib
-from efficientdet_aimmo.training import step as step_lib
-from hparams import config as config_lib
-from tests.training import tiny
-from tfrecord_tools import command, schema
+from tests.training import rehearsing
+from tfrecord_tools import schema
 
 MIB = 2**20
-BATCH = ",train_batch_size=8"  # all 32 images are used, in five rounds
-SETTINGS = (
-    "num_epochs=50,map_freq=10,num_classes=0,"
-    "eval_batch_size=8,moving_average_decay=0.9"
+NEED = rehearsing.NEED
+Rehearsals = rehearsing.Rehearsals
+Steps = rehearsing.Steps
+rehearsals, made_once, steps = (
+    rehearsing.rehearsals,
+    rehearsing.made_once,
+    rehearsing.steps,
 )
-
-
-class Machine(machine.Machine):
-    """Has a clock that is moved on, and no memory of its own."""
-
-    def __init__(self) -> None:
-        super().__init__("/")
-        self.seconds: Iterator[float] = itertools.repeat(0.25)
-        self.time = 0.0
-        self.peaks = itertools.repeat(1500 * MIB)
-        self.free = 4000 * MIB
-
-    def clock(self) -> float:
-        self.time += next(self.seconds)
-        return self.time
-
-    def resident(self) -> int:
-        return 500 * MIB
-
-    def peak(self) -> int:
-        return next(self.peaks)
-
-    def room(self) -> machine.Room:
-        return machine.Room(self.free, "a test")
-
-
-NEED = need.Need(
-    on_host=True,
-    images=8,
-    gradients=100 * MIB,
-    fixed=300 * MIB,
-    per_image=40 * MIB,
-    evaluation=0,
-    inputs=10 * MIB,
-    shuffle_buffer=2 * MIB,
-)
-
-
-@dataclasses.dataclass
-class Rehearsals:
-    """Dry runs on the example photographs."""
-
-    records: pathlib.Path
-    folder: pathlib.Path
-    machine: Machine
-
-    def run(
-        self,
-        name: str,
-        more: str = "",
-        spread: replicas.Distribution | None = None,
-        val: bool = False,
-    ) -> None:
-        config, train = settings(self.records, more)
-        run = run_lib.Run(
-            model_dir=str(self.folder / name),
-            train=train,
-            val=source_lib.open_source(f"{self.records}/val-*", "val"),
-            ground_truth=ground_truth_lib.load(f"{self.records}/val.json"),
-            warm_start=None,
-            threads="as in the other runs",
-            environment={},
-            spread=spread or replicas.single(),
-        )
-        if not val:
-            run = dataclasses.replace(run, val=None, ground_truth=None)
-        dry_run.rehearse(config, run, self.machine)
-
-    def fault(self, code: int, more: str = "") -> str:
-        """Returns what a dry run says that ends so."""
-        with pytest.raises(command.UserError) as caught:
-            self.run("nowhere", more)
-        assert caught.value.exit_code == code
-        assert not (self.folder / "nowhere").exists()
-        return str(caught.value)
-
-
-def settings(
-    records: pathlib.Path, more: str = ""
-) -> tuple[config_lib.Config, source_lib.Source]:
-    train = source_lib.open_source(f"{records}/train-*", "train")
-    config = tiny.config(SETTINGS + (more or BATCH))
-    return start.fill_from_data(config, None, train), train
-
-
-@pytest.fixture
-def rehearsals(
-    street_records: pathlib.Path, tmp_path: pathlib.Path
-) -> Rehearsals:
-    return Rehearsals(street_records, tmp_path, Machine())
-
-
-class Steps:
-    """Steps that only note their batches.
-
-    Attributes:
-      batches: those of each step.
-      act: called at each step, with its number.
-    """
-
-    def __init__(self) -> None:
-        self.batches: list[pipeline.TrainBatch] = []
-        self.act: Callable[[int], None] = lambda _: None
-        self.fails_at: set[int] = set()
-
-    def make(self, state: state_lib.TrainState, *_: object) -> Callable:
-        def step(batch: pipeline.TrainBatch) -> step_lib.StepResult:
-            number = len(self.batches)
-            self.batches.append(batch)
-            self.act(number)
-            good = number not in self.fails_at
-            if good:
-                state.step.assign_add(1)
-            numbers = [tf.constant(1.0 if good else float("nan"))] * 8
-            return step_lib.StepResult(*numbers, is_finite=tf.constant(good))
-
-        return step
-
-
-@pytest.fixture(scope="module")
-def made_once(street_records: pathlib.Path) -> state_lib.TrainState:
-    return state_lib.TrainState(settings(street_records)[0])
-
-
-@pytest.fixture
-def steps(
-    made_once: state_lib.TrainState, monkeypatch: pytest.MonkeyPatch
-) -> Steps:
-    """Replaces the network: no graph is made."""
-    for count in (made_once.step, made_once.skipped):
-        count.assign(0)
-    steps = Steps()
-    monkeypatch.setattr(state_lib, "TrainState", lambda _: made_once)
-    monkeypatch.setattr(step_lib, "make_train_step", steps.make)
-    monkeypatch.setattr(need, "estimate", lambda *_: NEED)
-    return steps
 
 
 def _num_objects(records: pathlib.Path) -> dict[str, int]:
@@ -266,7 +125,7 @@ def test_two_replicas_in_a_folder_that_is_there(
 ) -> None:
     """All of it is real here but the machine."""
     monkeypatch.setattr(dry_run, "NUM_STEPS", 7)
-    config, train = settings(rehearsals.records)
+    config, train = rehearsing.settings(rehearsals.records)
     strategy = tf.distribute.MirroredStrategy(two_devices)
     with strategy.scope():
         state = state_lib.TrainState(config)
@@ -300,52 +159,6 @@ def _tree(folder: pathlib.Path) -> list[tuple[str, int, int]]:
     )
 
 
-def test_memory_that_does_not_suffice_before_the_first_step(
-    rehearsals: Rehearsals, steps: Steps
-) -> None:
-    # 400 once, 100 gradients, 12 on the host; 8 images of 40 each.
-    assert NEED.host == (512 + 320) * MIB
-    rehearsals.machine.free = 831 * MIB
-    assert rehearsals.fault(69) == (
-        "The host's memory does not suffice: the run takes about 832 MiB more,"
-        " an estimate, and 831 MiB are left (limited by a test)."
-        " --train_batch_size=8 may be about 7 at most, a guess. Lower it or"
-        " image_size, or give grad_checkpoint=true or more --accumulate_steps."
-    )
-    assert steps.batches == []
-    rehearsals.machine.free = 832 * MIB
-    rehearsals.run("nowhere")
-
-
-def test_memory_that_gives_out_in_a_step(
-    rehearsals: Rehearsals, steps: Steps, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def give_out(number: int) -> None:
-        if number == 2:
-            raise tf.errors.ResourceExhaustedError(
-                None,
-                None,
-                "Graph execution error:\n\nOOM when allocating tensor with"
-                " shape[8,9] by allocator GPU_0_bfc\n\t [[node x]]",
-            )
-
-    steps.act = give_out
-    full = machine.Gpu("GPU:0", 590 * MIB, 600 * MIB)
-    monkeypatch.setattr(rehearsals.machine, "gpus", lambda: [full])
-    monkeypatch.setattr(
-        need,
-        "estimate",
-        lambda *_: dataclasses.replace(NEED, on_host=False),
-    )
-    assert rehearsals.fault(69) == (
-        "Memory does not suffice for 8 images at a time (OOM when allocating"
-        " tensor with shape[8,9] by allocator GPU_0_bfc): GPU:0 had 590 MiB of"
-        " 600 MiB in use at its peak; a step takes about 620 MiB, an estimate."
-        " --train_batch_size=8 may be about 7 at most, a guess. Lower it or"
-        " image_size, or give grad_checkpoint=true or more --accumulate_steps."
-    )
-
-
 def test_memory_of_gpus_is_that_of_steps_and_evaluations(
     rehearsals: Rehearsals,
     steps: Steps,
@@ -371,53 +184,3 @@ def test_memory_of_gpus_is_that_of_steps_and_evaluations(
     assert "largest batch   about 36, a guess" in said
     assert peak.total() == 0
     assert len(steps.batches) == 20
-
-
-def test_step_that_is_not_finite(
-    rehearsals: Rehearsals, steps: Steps, capsys: pytest.CaptureFixture[str]
-) -> None:
-    steps.fails_at = {3, 5}
-    said = rehearsals.fault(70)
-    assert said.startswith(
-        "Step 3 of the dry run gave a loss or gradient that is not finite"
-        " (class_loss nan, box_loss nan, "
-    )
-    assert len(steps.batches) == 4
-    steps.batches.clear()
-    capsys.readouterr()
-    said = rehearsals.fault(70, f"{BATCH},on_nan=skip,max_skipped_steps=1")
-    assert "1 such steps were skipped" in said
-    assert "is not finite (class_loss nan" in capsys.readouterr().out
-
-
-def test_request_to_stop(rehearsals: Rehearsals, steps: Steps) -> None:
-    def ask(number: int) -> None:
-        if number == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    steps.act = ask
-    assert rehearsals.fault(75) == (
-        "Stopped on request (SIGTERM) in the dry run, which had written"
-        " nothing."
-    )
-    assert len(steps.batches) == 2
-
-
-@pytest.mark.usefixtures("steps")
-def test_disk_that_does_not_hold_the_checkpoints(
-    rehearsals: Rehearsals,
-    capsys: pytest.CaptureFixture[str],
-    made_once: state_lib.TrainState,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    free = 3 * made_once.num_bytes()
-    monkeypatch.setattr(
-        dry_run.model_dir_lib.shutil,
-        "disk_usage",
-        lambda _: collections.namedtuple("Usage", "free")(free),
-    )
-    said = rehearsals.fault(74)
-    assert "are missing for the checkpoints of the run" in said
-    assert "speed  " in capsys.readouterr().out  # the table comes first
-    free = made_once.num_bytes()
-    assert "two checkpoints take" in rehearsals.fault(74)
