@@ -107,6 +107,13 @@ flags.DEFINE_integer(
     " number, which is the one used",
     flag_values=FLAGS,
 )
+flags.DEFINE_bool(
+    "dry_run",
+    False,
+    "take 20 steps with the images that have the most objects, say what the run"
+    " will take of memory, time and disk, and write nothing",
+    flag_values=FLAGS,
+)
 flags.DEFINE_string(
     "worker",
     None,
@@ -183,6 +190,7 @@ def _train(
                 tpu_zone=values.tpu_zone,
                 gcp_project=values.gcp_project,
             ),
+            dry_run=values.dry_run,
         ),
     )
 

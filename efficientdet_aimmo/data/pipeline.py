@@ -16,11 +16,11 @@ import tensorflow as tf
 
 from efficientdet_aimmo import shares
 from efficientdet_aimmo.data import augment, colour, decode, rows
+from efficientdet_aimmo.data import line as line_lib
 from hparams import config as config_lib
 from tfrecord_tools import schema
 
 _COLOUR = 1  # keeps colours' draws apart from the placement's
-_READ_AT_ONCE = 16  # files; more only costs open handles
 # While the last images of one batch are decoded, the next batch begins.
 _BATCHES_AT_ONCE = 2
 
@@ -98,53 +98,10 @@ def read_records(
     names = tf.convert_to_tensor(files)
     return tf.data.Dataset.from_tensor_slices(names).interleave(
         tf.data.TFRecordDataset,
-        cycle_length=min(num_files, _READ_AT_ONCE),
+        cycle_length=min(num_files, line_lib.READ_AT_ONCE),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
-
-
-def _line(
-    files: Sequence[str],
-    num_records: Sequence[int],
-    config: config_lib.Config,
-    first: int,
-) -> tf.data.Dataset:
-    """Returns (epoch, place, (file, number, record)) from image `first` on."""
-    seed = config.train.seed
-    num_images = sum(num_records)
-
-    def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-        draws = tf.random.stateless_uniform(
-            [len(files)], tf.stack([tf.constant(seed, tf.int64), epoch])
-        )
-        order = tf.argsort(draws)
-        records = tf.data.Dataset.from_tensor_slices(
-            (
-                tf.gather(tf.constant(files), order),
-                tf.gather(tf.constant(num_records, tf.int64), order),
-            )
-        ).interleave(
-            rows.read_file,
-            cycle_length=min(len(files), _READ_AT_ONCE),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        if config.data.shuffle_buffer > 1:
-            records = records.shuffle(
-                config.data.shuffle_buffer,
-                seed=epoch * 0x10001 + seed,
-                reshuffle_each_iteration=False,
-            )
-        epochs = tf.data.Dataset.from_tensors(epoch).repeat()
-        places = tf.data.Dataset.range(num_images)
-        return tf.data.Dataset.zip((epochs, places, records))
-
-    # One epoch more than asked for: it fills the last batch.
-    epochs = tf.data.Dataset.range(
-        first // num_images, config.train.num_epochs + 1
-    )
-    return epochs.flat_map(epoch_records).skip(first % num_images)
 
 
 def _train_example(
@@ -247,7 +204,27 @@ def build_train_dataset(
       A dataset of TrainBatch with static shapes.
     """
     batch = config.train.train_batch_size
-    share = share or shares.whole(batch)
+    line = line_lib.draw(files, num_records, config, start_step * batch)
+    return batches_of(line, config, max_boxes, share or shares.whole(batch))
+
+
+def batches_of(
+    line: tf.data.Dataset,
+    config: config_lib.Config,
+    max_boxes: int,
+    share: shares.Share,
+) -> tf.data.Dataset:
+    """Returns the batches of a line of records.
+
+    Args:
+      line: (epoch, place, (file, number, record)), as line.draw returns.
+      config: batch size, seed, input size, augmentation.
+      max_boxes: most objects in one record.
+      share: the rows of this process.
+
+    Returns:
+      A dataset of TrainBatch with static shapes.
+    """
     # A row for padding even where no image has any object.
     max_boxes = max(max_boxes, 1)
     jitter = None
@@ -263,9 +240,8 @@ def build_train_dataset(
         filled = rows.prepare(rows.Drawn(epoch, place, *read), example)
         return filled.map(lambda parts, bad: TrainBatch(*(*parts, bad)))
 
-    line = _line(files, num_records, config, start_step * batch)
     return (
-        _own_rows(line, batch, share)
+        _own_rows(line, config.train.train_batch_size, share)
         .batch(share.num_rows, drop_remainder=True)
         .interleave(
             train_batch,

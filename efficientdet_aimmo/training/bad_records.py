@@ -89,6 +89,8 @@ class Watch:
         state: state_lib.TrainState,
         monitor: monitor_lib.Monitor,
         spread: replicas.Distribution,
+        *,
+        keeps_list: bool,
     ) -> None:
         """Begins where the state is.
 
@@ -100,6 +102,7 @@ class Watch:
           state: its count of bad images grows.
           monitor: gets a warning for each record.
           spread: the devices; a worker names the records of its own rows.
+          keeps_list: whether the list is written when a record is new.
 
         Raises:
           UserError: the list of an earlier start cannot be read.
@@ -111,6 +114,7 @@ class Watch:
         self._num_images = num_images
         self._state = state
         self._monitor = monitor
+        self._keeps_list = keeps_list
         self._path = os.path.join(model_dir, _file_of(spread.worker))
         self._examiner = exam.Examiner()
         self._known = {
@@ -197,7 +201,8 @@ class Watch:
         if not is_known:
             self._known[bad.shard, bad.record] = bad
             self._monitor.write(f"warning: {bad}: skipped.")
-            self._save()
+            if self._keeps_list:
+                self._save()
 
     def _save(self) -> None:
         content = [dataclasses.asdict(bad) for bad in self._known.values()]

@@ -101,6 +101,25 @@ def held(folder: str) -> Iterator[None]:
         yield
 
 
+def check_free(folder: str) -> None:
+    """Raises UserError if another run holds a folder; writes nothing.
+
+    Raises:
+      OSError: the lock cannot be read, or not be written by a run.
+    """
+    if storage.is_remote(folder):
+        _wait_for_holder(folder, storage.join(folder, NAME))
+        return
+    try:
+        lock = os.open(os.path.join(folder, NAME), os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        _take(lock, folder)
+    finally:
+        os.close(lock)
+
+
 def check(folder: str) -> None:
     """Raises UserError if another run has taken a folder of this one over.
 
@@ -129,21 +148,28 @@ def _in_use(folder: str, who: str) -> command.UserError:
 def _flock(folder: str) -> Iterator[None]:
     lock = os.open(os.path.join(folder, NAME), os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise _in_use(folder, "") from error
+        _take(lock, folder)
         yield
     finally:
         os.close(lock)
 
 
+def _take(lock: int, folder: str) -> None:
+    """Locks an open file; raises UserError if another run has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        raise _in_use(folder, "") from error
+
+
 @contextlib.contextmanager
 def _lease(folder: str) -> Iterator[None]:
     path = storage.join(folder, NAME)
-    _wait_for_holder(folder, path)
+    gone = _wait_for_holder(folder, path)
+    if gone:
+        print(f"Taking over {folder}{gone}.", flush=True)
     lease = _Lease(path)
     lease.refresh()
     _pause(_SETTLE_S)
@@ -245,21 +271,19 @@ def _read(path: str) -> Holder | None:
         return Holder("", "an unknown host", "", 0, text, "", INTERVAL_S)
 
 
-def _wait_for_holder(folder: str, path: str) -> None:
-    """Returns when no other run holds a folder.
+def _wait_for_holder(folder: str, path: str) -> str:
+    """Returns when no other run holds a folder, and why none does any more.
+
+    The reason is empty where none did.
 
     Raises:
       UserError: another one does.
     """
     found = _read(path)
     if found is None:
-        return
+        return ""
     if found.is_dead():
-        print(
-            f"Taking over {folder} from {found.describe()}, which has ended.",
-            flush=True,
-        )
-        return
+        return f" from {found.describe()}, which has ended"
     wait_s = found.interval_s + SLACK_S
     print(
         f"{folder} is held by {found.describe()}. Watching for {wait_s:g} s"
@@ -271,10 +295,7 @@ def _wait_for_holder(folder: str, path: str) -> None:
     now = _read(path)
     if now is not None and now != found:
         raise _in_use(folder, f" ({now.describe()})")
-    print(
-        f"Taking over {folder}: its lock was not refreshed in {wait_s:g} s.",
-        flush=True,
-    )
+    return f": its lock was not refreshed in {wait_s:g} s"
 
 
 def _pause(seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import zlib
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
@@ -37,11 +38,24 @@ def train(config: config_lib.Config, run: run_lib.Run) -> None:
       UserError: the run diverged, was asked to stop, a worker is gone, or the
         disk is full.
     """
-    host = stopping.notice_host(config.runtime, run.environment, "/")
+    with listening(config.runtime, run) as stop:
+        _train(config, run, stop)
+
+
+@contextlib.contextmanager
+def listening(
+    runtime: config_lib.Runtime, run: run_lib.Run
+) -> Iterator[stopping.StopRequest]:
+    """Listens for requests to stop, and for the loss of other workers.
+
+    Raises:
+      UserError: another worker is gone.
+    """
+    host = stopping.notice_host(runtime, run.environment, "/")
     request = stopping.StopRequest(host, functools.partial(print, flush=True))
     with contextlib.closing(request) as stop:
         try:
-            _train(config, run, stop)
+            yield stop
         except replicas.LOST as error:
             if run.spread.num_workers == 1:
                 raise
@@ -52,22 +66,15 @@ def _train(
     config: config_lib.Config, run: run_lib.Run, stop: stopping.StopRequest
 ) -> None:
     # What is trained, on what, and how long.
-    course = schedule_lib.Course(
-        run.train.counts.images,
-        config.train.train_batch_size,
-        config.train.num_epochs,
-    )
-    schedule = schedule_lib.Schedule(config.optimizer, course)
-    with run.spread.strategy.scope():
-        state = beginning.make_state(config, course)
-    anchors = tf.constant(
-        anchors_lib.anchor_boxes(config.anchors, config.data.image_size)
-    )
-    train_step = step_lib.make_train_step(state, anchors, schedule, config)
+    course, state, train_step = make_step(config, run)
 
     # Go on where the last run ended, or begin.
-    start = _begin(config, run, state)
-    measurer = _make_measurer(config, run)
+    start = begin(config, run, state)
+    if run.spread.is_chief:
+        beginning.claim(
+            run.model_dir, config, run.train.manifest, run.threads, state, start
+        )
+    measurer = make_measurer(config, run)
     monitor = monitor_lib.Monitor(
         run.model_dir if run.spread.is_chief else None,
         num_steps=course.num_steps,
@@ -76,7 +83,7 @@ def _train(
         log_steps=config.runtime.log_steps,
     )
     watch = _open_batches(config, run, state, start, monitor)
-    save_steps, eval_steps = _milestones(config, course)
+    save_steps, eval_steps = milestones(config, course)
 
     def leave_if_asked() -> None:
         if run.spread.any(stop.is_set):
@@ -98,7 +105,7 @@ def _train(
             raise stop.error(step)
         monitor.begin_step()
         batch = watch.draw()
-        result = _numbers(train_step(batch), config.loss)
+        result = numbers(train_step(batch), config.loss)
         if not result.pop("is_finite"):
             keeping.refuse(config, run, state, batch, course, monitor)
         monitor.end_step(step + 1, result)
@@ -111,25 +118,49 @@ def _train(
     run.spread.any(False)
 
 
-def _begin(
+def make_step(
+    config: config_lib.Config, run: run_lib.Run
+) -> tuple[
+    schedule_lib.Course,
+    state_lib.TrainState,
+    Callable[[pipeline.TrainBatch], step_lib.StepResult],
+]:
+    """Returns the run's length, its state, and what takes a step on it."""
+    course = schedule_lib.Course(
+        run.train.counts.images,
+        config.train.train_batch_size,
+        config.train.num_epochs,
+    )
+    schedule = schedule_lib.Schedule(config.optimizer, course)
+    with run.spread.strategy.scope():
+        state = beginning.make_state(config, course)
+    anchors = tf.constant(
+        anchors_lib.anchor_boxes(config.anchors, config.data.image_size)
+    )
+    train_step = step_lib.make_train_step(state, anchors, schedule, config)
+    return course, state, train_step
+
+
+def begin(
     config: config_lib.Config, run: run_lib.Run, state: state_lib.TrainState
 ) -> int:
-    """Returns the steps done in this folder, which is the run's from now on."""
-    threads, manifest = run.threads, run.train.manifest
+    """Returns the steps done in this folder, which are in the state then.
+
+    Raises:
+      UserError: what is there does not fit, or the workers differ.
+    """
     start = beginning.resume(
-        state, run.model_dir, run.warm_start, run.train.classes, threads
+        state, run.model_dir, run.warm_start, run.train.classes, run.threads
     )
     if run.spread.num_workers > 1:
         run.spread.check_same(
             {
                 "configuration": _digest(serialize.to_json(config)),
-                "records": _digest(manifest.identity),
+                "records": _digest(run.train.manifest.identity),
                 "the steps done in --model_dir": start,
                 "the weights they begin with": state.checksum(),
             }
         )
-    if run.spread.is_chief:
-        beginning.claim(run.model_dir, config, manifest, threads, state, start)
     return start
 
 
@@ -137,9 +168,10 @@ def _digest(text: str) -> int:
     return zlib.crc32(text.encode()) & 0x7FFFFFFF
 
 
-def _make_measurer(
+def make_measurer(
     config: config_lib.Config, run: run_lib.Run
 ) -> measure.Measurer | None:
+    """Returns what measures, None where nothing is."""
     if run.val is None or run.ground_truth is None:
         return None
     return measure.Measurer(
@@ -171,19 +203,21 @@ def _open_batches(
         state,
         monitor,
         run.spread,
+        keeps_list=True,
     )
 
 
-def _numbers(
+def numbers(
     result: step_lib.StepResult, loss: config_lib.Loss
 ) -> dict[str, float]:
-    numbers = {name: float(value) for name, value in result._asdict().items()}
+    """Returns what a step reports, by name."""
+    found = {name: float(value) for name, value in result._asdict().items()}
     if loss.iou_loss_type == "none":
-        del numbers["iou_loss"]  # no curve of zeros
-    return numbers
+        del found["iou_loss"]  # no curve of zeros
+    return found
 
 
-def _milestones(
+def milestones(
     config: config_lib.Config, course: schedule_lib.Course
 ) -> tuple[set[int], set[int]]:
     """Returns the steps after which to save, and to measure."""

@@ -52,15 +52,44 @@ class Measurer:
         # Once: a data set's functions are graphs, and those of each evaluation
         # would stay until Python looks for what is unreachable.
         size = config.eval.eval_batch_size
-        self._batches = spread.share_out(
-            pipeline.build_eval_dataset(
-                val.files, config, size, spread.share_of(size)
-            )
+        batches = pipeline.build_eval_dataset(
+            val.files, config, size, spread.share_of(size)
         )
+        self._batches = spread.share_out(batches)
+        self._endless = spread.share_out(batches.repeat())
         self._records = pipeline.read_records(val.files, len(val.files)).take(
             config.eval.num_pictures
         )
         self.last: report.Report | None = None
+
+    def time_batches(
+        self,
+        state: state_lib.TrainState,
+        num_batches: int,
+        clock: Callable[[], float],
+        after_batch: Callable[[], None],
+    ) -> tuple[float, ...]:
+        """Detects in a few batches, over again where there are no more.
+
+        Args:
+          state: what is measured.
+          num_batches: how many.
+          clock: returns a time in seconds.
+          after_batch: as in measure.
+
+        Returns:
+          The seconds of each; the first traces and compiles.
+        """
+        state.copy_weights_to(self._detector)
+        batches = exam.whole(self._endless, self._val.files)
+        seconds = []
+        for _ in range(num_batches):
+            start = clock()
+            batch = next(batches)
+            self._evaluator.detect(batch.images, batch.scales, batch.sizes)
+            seconds.append(clock() - start)
+            after_batch()
+        return tuple(seconds)
 
     def measure(
         self,

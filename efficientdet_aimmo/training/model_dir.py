@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 
@@ -43,18 +45,54 @@ def in_use(model_dir: str) -> Iterator[None]:
       UserError: the folder cannot be written, or another run is in it.
     """
     with contextlib.ExitStack() as stack:
-        try:
+        with _written(model_dir):
             storage.make_folder(model_dir)
             stack.enter_context(lock.held(model_dir))
             for name in ("", *_FOLDERS):
                 _check_writable(model_dir, name)
-        except OSError as error:
-            raise command.UserError(
-                command.ExitCode.DISK,
-                f"--model_dir={model_dir} cannot be written ({error.strerror})."
-                " Choose a folder that this user may write.",
-            ) from error
         yield
+
+
+def check_usable(model_dir: str) -> None:
+    """Raises UserError where in_use would; writes nothing.
+
+    Whether an object store takes what is written only writing can tell.
+    """
+    with _written(model_dir):
+        lock.check_free(model_dir)
+        if storage.is_remote(model_dir):
+            return
+        below = [os.path.join(model_dir, name) for name in _FOLDERS]
+        for folder in (_nearest(model_dir), *filter(os.path.lexists, below)):
+            if not os.path.isdir(folder):
+                raise NotADirectoryError(errno.ENOTDIR, "Not a directory")
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def _nearest(path: str) -> str:
+    """Returns what is there of a path: itself, or the nearest above it."""
+    path = os.path.abspath(path)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+@contextlib.contextmanager
+def _written(model_dir: str) -> Iterator[None]:
+    """Turns a folder's refusal to be written into one message.
+
+    Raises:
+      UserError: instead of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise command.UserError(
+            command.ExitCode.DISK,
+            f"--model_dir={model_dir} cannot be written ({error.strerror})."
+            " Choose a folder that this user may write.",
+        ) from error
 
 
 def _check_writable(model_dir: str, name: str) -> None:
@@ -72,22 +110,46 @@ def _check_writable(model_dir: str, name: str) -> None:
     storage.remove(path)
 
 
-def check_space(model_dir: str, checkpoint_bytes: int) -> None:
-    """Raises UserError if there is no room for two checkpoints.
-
-    The last one goes only when the next is whole, so both must fit. What a run
-    that was killed had not finished goes first. An object store has room.
-
-    Args:
-      model_dir: the run's folder, there already.
-      checkpoint_bytes: of one checkpoint.
-    """
+def remove_leftovers(model_dir: str) -> None:
+    """Removes what a run that was killed had not finished, on a disk."""
     if storage.is_remote(model_dir):
         return
     for name in _FOLDERS[:2]:
         whole.remove_leftovers(storage.join(model_dir, name))
-    free = shutil.disk_usage(model_dir).free
-    if free < 2 * checkpoint_bytes:
+
+
+def free_bytes(model_dir: str) -> int | None:
+    """Returns the room on the disk, None in an object store."""
+    if storage.is_remote(model_dir):
+        return None
+    return shutil.disk_usage(_nearest(model_dir)).free
+
+
+def taken_bytes(model_dir: str) -> int:
+    """Returns what checkpoints take on the disk, finished or not."""
+    if storage.is_remote(model_dir):
+        return 0
+    sizes = {}  # the best one may be a link to one of the newest
+    for name in _FOLDERS[:2]:
+        for folder, _, files in os.walk(os.path.join(model_dir, name)):
+            for file in files:
+                status = os.lstat(os.path.join(folder, file))
+                sizes[status.st_ino] = status.st_size
+    return sum(sizes.values())
+
+
+def check_space(model_dir: str, checkpoint_bytes: int) -> None:
+    """Raises UserError if there is no room for two checkpoints.
+
+    The last one goes only when the next is whole, so both must fit. An object
+    store has room.
+
+    Args:
+      model_dir: the run's folder.
+      checkpoint_bytes: of one checkpoint.
+    """
+    free = free_bytes(model_dir)
+    if free is not None and free < 2 * checkpoint_bytes:
         raise command.UserError(
             command.ExitCode.DISK,
             f"--model_dir={model_dir} has {free / 2**20:.0f} MiB of room;"

@@ -84,7 +84,7 @@ class Monitor:
         left = (self._num_steps - step) * self._batch_size / rate
         line = (
             f"loss {scalars['total_loss']:.4f}, {rate:.1f} images/s,"
-            f" {_duration(left)} left"
+            f" {duration(left)} left"
         )
         if self._bar is not None:
             self._bar.set_postfix_str(line)
@@ -143,7 +143,7 @@ class Monitor:
         self._eval.close()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Returns seconds as 1 h 05 min, 5 min 03 s or 3 s."""
     whole = math.ceil(seconds)
     if whole >= 3600:

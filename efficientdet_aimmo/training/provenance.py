@@ -116,29 +116,35 @@ def _earlier(path: str) -> list[dict[str, Any]]:
         return []
 
 
-def write(model_dir: str, start: dict[str, Any]) -> list[str]:
-    """Adds a start to the run's file.
+def changes(model_dir: str, start: dict[str, Any]) -> list[str]:
+    """Returns a line for everything that differs from the start before.
 
     Args:
       model_dir: the run's folder.
       start: what describe returned.
-
-    Returns:
-      A line for everything that differs from the start before.
     """
+    starts = _starts(model_dir)
+    if not starts:
+        return []
+    before = starts[-1]
+    return [
+        f"{name}: {before.get(name)} -> {start[name]}"
+        for name in start
+        if name not in ("step", "shards") and before.get(name) != start[name]
+    ]
+
+
+def write(model_dir: str, start: dict[str, Any]) -> list[str]:
+    """Adds a start to the run's file; returns what `changes` says of it."""
+    found = changes(model_dir, start)
+    content = {"starts": [*_starts(model_dir), start]}
+    report.write_whole(
+        storage.join(model_dir, NAME), json.dumps(content, indent=1) + "\n"
+    )
+    return found
+
+
+def _starts(model_dir: str) -> list[dict[str, Any]]:
     path = storage.join(model_dir, NAME)
     with whole.reached(path):
-        starts = _earlier(path)
-    changes = []
-    if starts:
-        before = starts[-1]
-        changes = [
-            f"{name}: {before.get(name)} -> {start[name]}"
-            for name in start
-            if name not in ("step", "shards")
-            and before.get(name) != start[name]
-        ]
-    report.write_whole(
-        path, json.dumps({"starts": [*starts, start]}, indent=1) + "\n"
-    )
-    return changes
+        return _earlier(path)

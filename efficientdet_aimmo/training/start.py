@@ -18,7 +18,9 @@ from efficientdet_aimmo.model import activations
 from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
 from efficientdet_aimmo.training import (
     bad_records,
+    dry_run,
     loop,
+    machine,
     start_table,
     stopping,
 )
@@ -46,6 +48,7 @@ class Options:
       num_examples_per_epoch: images as the user counts them, or None.
       environment: the process's environment variables.
       machines: what is asked of other machines.
+      dry_run: whether only the first steps are taken, and nothing written.
     """
 
     mode: str
@@ -60,6 +63,7 @@ class Options:
     num_examples_per_epoch: int | None
     environment: Mapping[str, str]
     machines: strategies.Request
+    dry_run: bool
 
 
 def _usage(message: str) -> command.UserError:
@@ -71,7 +75,7 @@ def start(
     label_names: tuple[str, ...] | None,
     options: Options,
 ) -> None:
-    """Checks everything, prints what is in force, and trains.
+    """Checks everything, prints what is in force, and trains or rehearses.
 
     Args:
       config: as the user gave it; what follows from the data is filled in.
@@ -93,7 +97,9 @@ def start(
     spread = strategies.make(config.runtime, options.machines)
     _check_batch(config, train, val, spread.num_replicas)
     with contextlib.ExitStack() as stack:
-        if spread.is_chief:
+        if options.dry_run and spread.is_chief:
+            model_dir_lib.check_usable(options.model_dir)
+        elif spread.is_chief:
             stack.enter_context(model_dir_lib.in_use(options.model_dir))
         changes = model_dir_lib.check_config(options.model_dir, config)
         model_dir_lib.check_data(options.model_dir, train.manifest)
@@ -118,19 +124,20 @@ def start(
         for change in changes:
             print(f"Changed since the last run: {change}", flush=True)
         activations.compile_quietly()
-        loop.train(
-            config,
-            run_lib.Run(
-                model_dir=options.model_dir,
-                train=train,
-                val=val,
-                ground_truth=truth,
-                warm_start=warm_start,
-                threads=threads,
-                environment=options.environment,
-                spread=spread,
-            ),
+        run = run_lib.Run(
+            model_dir=options.model_dir,
+            train=train,
+            val=val,
+            ground_truth=truth,
+            warm_start=warm_start,
+            threads=threads,
+            environment=options.environment,
+            spread=spread,
         )
+        if options.dry_run:
+            dry_run.rehearse(config, run, machine.Machine("/"))
+        else:
+            loop.train(config, run)
 
 
 def _set_threads(

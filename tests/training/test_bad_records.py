@@ -220,6 +220,7 @@ def _watch(
         state,  # type: ignore[arg-type]
         shown,
         replicas.single(),
+        keeps_list=True,
     )
 
 

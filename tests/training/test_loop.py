@@ -37,7 +37,7 @@ SETTINGS = (
 )
 
 
-COLD = (state_lib.TrainState, step_lib.make_train_step, loop._make_measurer)
+COLD = (state_lib.TrainState, step_lib.make_train_step, loop.make_measurer)
 
 
 class Killed(BaseException):
@@ -128,7 +128,7 @@ def compiled_once() -> Iterator[None]:
 def _replace_makers(patch: pytest.MonkeyPatch, *makers: object) -> None:
     patch.setattr(state_lib, "TrainState", makers[0])
     patch.setattr(step_lib, "make_train_step", makers[1])
-    patch.setattr(loop, "_make_measurer", makers[2])
+    patch.setattr(loop, "make_measurer", makers[2])
 
 
 @pytest.fixture(scope="module")

@@ -90,4 +90,4 @@ def test_tensorboard_gets_a_point_every_log_steps(
     ],
 )
 def test_time_to_the_end(seconds: float, text: str) -> None:
-    assert monitor._duration(seconds) == text
+    assert monitor.duration(seconds) == text
