@@ -14,7 +14,7 @@ import tensorflow as tf
 from efficientdet_aimmo import losses
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.model import layers
-from efficientdet_aimmo.training import gradients
+from efficientdet_aimmo.training import gradients, loss_scale
 from efficientdet_aimmo.training import state as state_lib
 from hparams import config as config_lib
 
@@ -117,7 +117,14 @@ class Accumulator:
                 self._anchors,
                 self._config.loss,
             )
-        values = tape.gradient(loss.total, weights)
+            scaled = loss_scale.scaled(
+                self._state.loss_scale, loss.total, positives + 1.0
+            )
+        values = loss_scale.unscaled(
+            self._state.loss_scale,
+            tape.gradient(scaled, weights),
+            positives + 1.0,
+        )
         self._updates = {u.variable.name: u for u in run.updates}
         added = [(v.name, g) for v, g in zip(weights, values, strict=True)]
         added += [(name, u.value) for name, u in self._updates.items()]

@@ -177,6 +177,9 @@ def write_result(
     content = {
         "step": int(state.step),
         "skipped_steps": int(state.skipped),
+        "overflowed_steps": (
+            0 if state.loss_scale is None else int(state.loss_scale.overflowed)
+        ),
         **watch.counts(),
         "best_step": None if kept is None else kept.step,
         "metrics": None if last is None else dataclasses.asdict(last.metrics),

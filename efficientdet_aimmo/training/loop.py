@@ -15,6 +15,7 @@ from efficientdet_aimmo.training import (
     bad_records,
     beginning,
     keeping,
+    loss_scale,
     measure,
     stopping,
 )
@@ -78,6 +79,10 @@ def _train(
     watch = _open_batches(config, run, state, start, monitor)
     save_steps, eval_steps = _milestones(config, course)
 
+    scale = 1.0
+    if state.loss_scale is not None:
+        scale = float(state.loss_scale.value.read_value())
+
     def leave_if_asked() -> None:
         if run.spread.any(stop.is_set):
             monitor.close()
@@ -98,8 +103,16 @@ def _train(
             raise stop.error(step)
         monitor.begin_step()
         batch = watch.draw()
-        result = _numbers(train_step(batch), config.loss)
-        if not result.pop("is_finite"):
+        result = _numbers(train_step(batch), config)
+        is_overflow = bool(result.pop("is_overflow"))
+        if state.loss_scale is not None:
+            after = result["loss_scale"]
+            if run.spread.is_chief:
+                loss_scale.report(
+                    step, scale, after, is_overflow, monitor.write
+                )
+            scale = after
+        if not result.pop("is_finite") and not is_overflow:
             keeping.refuse(config, run, state, batch, course, monitor)
         monitor.end_step(step + 1, result)
         if step + 1 in save_steps:
@@ -175,11 +188,13 @@ def _open_batches(
 
 
 def _numbers(
-    result: step_lib.StepResult, loss: config_lib.Loss
+    result: step_lib.StepResult, config: config_lib.Config
 ) -> dict[str, float]:
     numbers = {name: float(value) for name, value in result._asdict().items()}
-    if loss.iou_loss_type == "none":
+    if config.loss.iou_loss_type == "none":
         del numbers["iou_loss"]  # no curve of zeros
+    if config.train.precision != "float16":
+        del numbers["loss_scale"]
     return numbers
 
 

@@ -27,7 +27,9 @@ class StepResult(NamedTuple):
     gradient_norm: tf.Tensor  # before clipping
     learning_rate: tf.Tensor
     num_positives: tf.Tensor
-    is_finite: tf.Tensor  # False: the step was refused, nothing has changed
+    is_finite: tf.Tensor  # False: no weight or statistic has changed
+    is_overflow: tf.Tensor  # not finite, and counted: the scale was halved
+    loss_scale: tf.Tensor  # after the step; 1 but under float16
 
 
 def _average(state: state_lib.TrainState, decay: float) -> None:
@@ -59,7 +61,8 @@ def make_train_step(
     It takes a batch, or one for each replica of the state's strategy. Loss or
     gradient not finite: the step is refused, and weights, statistics, optimizer
     and average stay as they are, to the bit. A run that skips such steps counts
-    it among the steps done and those skipped.
+    it among the steps done and those skipped. Under float16 it is an overflow
+    as long as the loss scale can be halved: then it is done and counted here.
     """
     strategy = state.strategy
     clip_norm = config.optimizer.clip_gradients_norm
@@ -128,6 +131,9 @@ def make_train_step(
             strategy.run(change, args=(found,))
             return state.step.assign_add(1, read_value=True)
 
+        is_overflow, scale = tf.constant(False), tf.constant(1.0)
+        if state.loss_scale is not None:
+            is_overflow, scale = state.loss_scale.move(is_finite, state.step)
         tf.cond(is_finite, apply, state.step.read_value)
         return StepResult(
             first.class_loss,
@@ -139,6 +145,8 @@ def make_train_step(
             rate,
             first.num_positives,
             is_finite,
+            is_overflow,
+            scale,
         )
 
     def train_step(batch: pipeline.TrainBatch) -> StepResult:
