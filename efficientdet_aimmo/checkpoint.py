@@ -26,11 +26,17 @@ from tfrecord_tools import storage
 AVERAGE_SUFFIX = "/ExponentialMovingAverage"
 
 # Names of what is no weight of the detector: the steps done, those of them that
-# were skipped, the bad records drawn, and what the optimizer keeps.
+# were skipped, the bad records drawn, under float16 the loss scale, the finite
+# steps since it last changed and those that overflowed, and what the optimizer
+# keeps.
 STEP = "step"
 SKIPPED = "skipped_steps"
 BAD_DRAWS = "bad_draws"
+LOSS_SCALE = "loss_scale"
+GOOD_STEPS = "good_steps"
+OVERFLOWED = "overflowed_steps"
 OPTIMIZER = "optimizer/"
+_COUNTS = (STEP, SKIPPED, BAD_DRAWS, LOSS_SCALE, GOOD_STEPS, OVERFLOWED)
 
 FOLDER = "checkpoints"  # in the model_dir
 _BUNDLE = "variables"
@@ -104,8 +110,7 @@ class Checkpoint:
         plain = {
             name: value
             for name, value in values.items()
-            if name not in (STEP, SKIPPED, BAD_DRAWS)
-            and not name.startswith(OPTIMIZER)
+            if name not in _COUNTS and not name.startswith(OPTIMIZER)
         }
         return averages or plain
 

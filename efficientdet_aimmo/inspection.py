@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from efficientdet_aimmo import anchors, memory
+from efficientdet_aimmo import anchors, memory, precision
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.model import profile
 from hparams import config as config_lib
@@ -62,6 +62,7 @@ def inspect(
       config: its configuration.
       classes_from: where the number of classes comes from, for the reader.
     """
+    config, _ = precision.resolve(config, None, precision.capabilities())
     detector = detector_lib.Detector(config)
     graph = profile.trace_inference(detector, config.data.image_size)
     return Inspection(

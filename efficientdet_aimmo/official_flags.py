@@ -24,6 +24,7 @@ OWN_LEAVES = {
     "max_skipped_steps": "max_skipped_steps",
     "preemption_notice": "preemption_notice",
     "accumulate_steps": "accumulate_steps",
+    "precision": "precision",
     "bad_records": "bad_records",
     "bad_records_max_share": "bad_records_max_share",
 }

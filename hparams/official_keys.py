@@ -150,8 +150,14 @@ FIXED: Mapping[str, Fixed] = {
         "Pixels are scaled by mean_rgb and stddev_rgb; 127.5 for both gives -1"
         " to 1.",
     ),
-    "mixed_precision": Fixed(False, "All is computed in float32."),
-    "loss_scale": Fixed(None, "All is computed in float32, without a scale."),
+    "mixed_precision": Fixed(
+        False, "Use precision=float16 on GPUs, precision=bfloat16 on TPUs."
+    ),
+    "loss_scale": Fixed(
+        None,
+        "With precision=float16 it moves by itself; use loss_scale_start,"
+        " loss_scale_steps, loss_scale_floor.",
+    ),
     "separable_conv": Fixed(
         True, "BiFPN and heads use separable convolutions."
     ),

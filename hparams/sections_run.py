@@ -91,6 +91,29 @@ class Train(leaf.Section):
         " one update at the end; train_batch_size is the whole.",
         at_least=1,
     )
+    precision: str = leaf.leaf(
+        "float32",
+        "What the network computes in while it is trained; weights, statistics,"
+        " outputs, losses and updates are float32. auto: float16 where all GPUs"
+        " have compute capability 7.0 or more, else float32.",
+        choices=("float32", "float16", "bfloat16", "auto"),
+    )
+    loss_scale_start: float = leaf.leaf(
+        2.0**15,
+        "float16: what the loss is multiplied by at first; halved by a step"
+        " whose gradient overflows.",
+        above=0.0,
+    )
+    loss_scale_steps: int = leaf.leaf(
+        2000,
+        "float16: finite steps in a row after which the scale is doubled.",
+        at_least=1,
+    )
+    loss_scale_floor: float = leaf.leaf(
+        1.0,
+        "float16: the least scale; a step that is not finite at it is refused.",
+        above=0.0,
+    )
     num_epochs: int = leaf.leaf(
         300, "Passes over the training images.", at_least=1
     )
@@ -116,6 +139,7 @@ class Train(leaf.Section):
                 f" {self.var_freeze_expr!r}, expected a regular expression"
                 f" ({error})."
             ) from None
+        leaf.check_order(self, "loss_scale_floor", "loss_scale_start")
         if self.freeze_epochs and not self.var_freeze_expr:
             raise leaf.HParamError(
                 f"Hyper-parameter 'freeze_epochs' is {self.freeze_epochs}, but"

@@ -30,6 +30,10 @@ class Difference(typing.NamedTuple):
 _LATER: Mapping[str, object] = {
     "bad_records": "fail",
     "bad_records_max_share": 0.01,
+    "precision": "float32",
+    "loss_scale_start": 2.0**15,
+    "loss_scale_steps": 2000,
+    "loss_scale_floor": 1.0,
 }
 
 

@@ -40,6 +40,7 @@ LEVELS: tuple[set[str], ...] = (
         "archives",
         "shares",
         "transfer",
+        "precision",
         "whole",
     },
     {"data", "distribution", "model", "losses", "postprocess", "pictures"},

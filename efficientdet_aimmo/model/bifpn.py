@@ -120,7 +120,7 @@ class _Node(tf.Module):
             edges = [tf.nn.relu(weight) for weight in self._weights]
             total = tf.add_n(edges) + _FUSION_EPSILON
             parts = [
-                part * (edge / total)
+                part * tf.cast(edge / total, part.dtype)
                 for part, edge in zip(parts, edges, strict=True)
             ]
         fused = self._activation(tf.add_n(parts))

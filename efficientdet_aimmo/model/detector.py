@@ -59,6 +59,7 @@ class Detector(tf.Module):
             )
         self.num_classes = model.num_classes
         self._recomputes = config.runtime.grad_checkpoint
+        self._precision = config.train.precision
         self._min_level = levels.min_level
         self._num_levels = levels.max_level - levels.min_level + 1
         make = layers.VariableMaker(config.train.seed)
@@ -107,12 +108,18 @@ class Detector(tf.Module):
     def forward(self, images: tf.Tensor, run: layers.ForwardPass) -> Outputs:
         """Returns the outputs; statistics to store are left in run.updates.
 
+        Layers compute in the type of what goes in. Training has the one that
+        the configuration says; elsewhere it is float32, so that figures and
+        detections are the same on every device.
+
         Args:
           images: [B, H, W, 3] float32, normalised; H and W are static.
           run: the pass.
         """
         if self._recomputes:
             run = dataclasses.replace(run, recomputed=[])
+        if run.training:
+            images = tf.cast(images, tf.as_dtype(self._precision))
         pyramid = self.features(images, run).pyramid
         batch = images.shape[0] or tf.shape(images)[0]
 

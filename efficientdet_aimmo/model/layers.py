@@ -174,6 +174,10 @@ def constant(value: float) -> Callable[..., np.ndarray]:
     return lambda _, shape: np.full(shape, value)
 
 
+def _cast(variable: tf.Variable, features: tf.Tensor) -> tf.Tensor:
+    return tf.cast(variable, features.dtype)
+
+
 class Conv2D(tf.Module):
     """Convolution with 'SAME' padding."""
 
@@ -201,10 +205,11 @@ class Conv2D(tf.Module):
 
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
         """Returns [B, h, w, channels_out]."""
-        outputs = tf.nn.conv2d(features, self.kernel, self._strides, "SAME")
+        kernel = _cast(self.kernel, features)
+        outputs = tf.nn.conv2d(features, kernel, self._strides, "SAME")
         if self.bias is None:
             return outputs
-        return tf.nn.bias_add(outputs, self.bias)
+        return tf.nn.bias_add(outputs, _cast(self.bias, outputs))
 
 
 class DepthwiseConv2D(tf.Module):
@@ -228,7 +233,7 @@ class DepthwiseConv2D(tf.Module):
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
         """Returns [B, h, w, channels]."""
         return tf.nn.depthwise_conv2d(
-            features, self.kernel, self._strides, "SAME"
+            features, _cast(self.kernel, features), self._strides, "SAME"
         )
 
 
@@ -255,10 +260,9 @@ class SeparableConv2D(tf.Module):
 
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
         """Returns [B, h, w, channels_out]."""
-        outputs = tf.nn.conv2d(
-            self._depthwise(features), self.pointwise, 1, "SAME"
-        )
-        return tf.nn.bias_add(outputs, self.bias)
+        pointwise = _cast(self.pointwise, features)
+        outputs = tf.nn.conv2d(self._depthwise(features), pointwise, 1, "SAME")
+        return tf.nn.bias_add(outputs, _cast(self.bias, outputs))
 
 
 class BatchNorm(tf.Module):

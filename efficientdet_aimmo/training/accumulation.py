@@ -14,7 +14,7 @@ import tensorflow as tf
 from efficientdet_aimmo import losses
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.model import layers
-from efficientdet_aimmo.training import gradients
+from efficientdet_aimmo.training import gradients, loss_scale
 from efficientdet_aimmo.training import state as state_lib
 from hparams import config as config_lib
 
@@ -93,7 +93,9 @@ class Accumulator:
                 [num_rows, *tensor.shape[1:]],
             )
 
-        rows = pipeline.TrainBatch(*(own_rows(tensor) for tensor in batch))
+        rows = pipeline.TrainBatch(
+            *(None if t is None else own_rows(t) for t in batch)
+        )
         weights = gradients.trained(self._state, frozen)
         target, positives = gradients.find_targets(
             rows, self._anchors, self._config
@@ -117,7 +119,14 @@ class Accumulator:
                 self._anchors,
                 self._config.loss,
             )
-        values = tape.gradient(loss.total, weights)
+            scaled = loss_scale.scaled(
+                self._state.loss_scale, loss.total, positives + 1.0
+            )
+        values = loss_scale.unscaled(
+            self._state.loss_scale,
+            tape.gradient(scaled, weights),
+            positives + 1.0,
+        )
         self._updates = {u.variable.name: u for u in run.updates}
         added = [(v.name, g) for v, g in zip(weights, values, strict=True)]
         added += [(name, u.value) for name, u in self._updates.items()]

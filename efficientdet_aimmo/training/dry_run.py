@@ -201,9 +201,11 @@ class _Rehearsal:
         begin = clock()
         batch = watch.draw()
         there = clock()
-        result = loop.numbers(train_step(batch), self._config.loss)
+        result = loop.numbers(train_step(batch), self._config)
         end = clock()
-        if not result.pop("is_finite"):
+        # A scale that begins too high is halved in the first steps.
+        is_overflow = bool(result.pop("is_overflow"))
+        if not result.pop("is_finite") and not is_overflow:
             self._refuse(state, result)
         return begin, there, end
 
@@ -215,10 +217,10 @@ class _Rehearsal:
             f"{name} {value:.6g}" for name, value in result.items()
         )
         text = (
-            f"Step {int(state.step)} of the dry run gave a loss or gradient"
+            f"Step {int(state.step.numpy())} of the dry run gave a loss or gradient"
             f" that is not finite ({terms})"
         )
-        runtime, num_skipped = self._config.runtime, int(state.skipped)
+        runtime, num_skipped = self._config.runtime, int(state.skipped.numpy())
         if runtime.on_nan == "stop" or num_skipped >= runtime.max_skipped_steps:
             raise nonfinite.diverged(text, num_skipped)
         state.skip_step()

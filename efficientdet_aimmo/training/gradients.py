@@ -9,6 +9,7 @@ import tensorflow as tf
 from efficientdet_aimmo import losses
 from efficientdet_aimmo.data import pipeline, targets
 from efficientdet_aimmo.model import layers, synchronised_norm
+from efficientdet_aimmo.training import loss_scale
 from efficientdet_aimmo.training import state as state_lib
 from hparams import config as config_lib
 
@@ -147,8 +148,11 @@ def compute_gradients(
         if context.num_replicas_in_sync > 1:  # each has the same
             l2_loss /= context.num_replicas_in_sync
         total = loss.total + l2_loss
+        scaled = loss_scale.scaled(state.loss_scale, total, 1.0)
     terms = Terms(loss.class_loss, loss.box_loss, loss.iou_loss, l2_loss, total)
-    values = tape.gradient(total, weights)
+    values = loss_scale.unscaled(
+        state.loss_scale, tape.gradient(scaled, weights), 1.0
+    )
     summed = add_up([*terms, *values])
     return Gradients(
         *Terms(*summed[: len(terms)]),

@@ -180,6 +180,11 @@ def write_result(
     content = {
         "step": int(state.step.numpy()),
         "skipped_steps": int(state.skipped.numpy()),
+        "overflowed_steps": (
+            0
+            if state.loss_scale is None
+            else int(state.loss_scale.overflowed.numpy())
+        ),
         **watch.counts(),
         "best_step": None if kept is None else kept.step,
         "metrics": None if last is None else dataclasses.asdict(last.metrics),

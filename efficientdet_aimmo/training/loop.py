@@ -16,6 +16,7 @@ from efficientdet_aimmo.training import (
     bad_records,
     beginning,
     keeping,
+    loss_scale,
     measure,
     stopping,
 )
@@ -84,6 +85,7 @@ def _train(
     )
     watch = _open_batches(config, run, state, start, monitor)
     save_steps, eval_steps = milestones(config, course)
+    scaling = loss_scale.Reporter(state.loss_scale, monitor.write)
 
     def leave_if_asked() -> None:
         if run.spread.any(stop.is_set):
@@ -105,8 +107,9 @@ def _train(
             raise stop.error(step)
         monitor.begin_step()
         batch = watch.draw()
-        result = numbers(train_step(batch), config.loss)
-        if not result.pop("is_finite"):
+        result = numbers(train_step(batch), config)
+        is_overflow = scaling.note(step, result)
+        if not result.pop("is_finite") and not is_overflow:
             keeping.refuse(config, run, state, batch, course, monitor)
         monitor.end_step(step + 1, result)
         if step + 1 in save_steps:
@@ -208,12 +211,14 @@ def _open_batches(
 
 
 def numbers(
-    result: step_lib.StepResult, loss: config_lib.Loss
+    result: step_lib.StepResult, config: config_lib.Config
 ) -> dict[str, float]:
     """Returns what a step reports, by name."""
     found = {name: float(value) for name, value in result._asdict().items()}
-    if loss.iou_loss_type == "none":
+    if config.loss.iou_loss_type == "none":
         del found["iou_loss"]  # no curve of zeros
+    if config.train.precision != "float16":
+        del found["loss_scale"]
     return found
 
 

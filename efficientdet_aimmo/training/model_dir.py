@@ -171,6 +171,26 @@ def _is_free(name: str) -> bool:
     return name in _FREE_LEAVES or name.split(".")[0] in _FREE_SECTIONS
 
 
+def read_config(model_dir: str) -> config_lib.Config | None:
+    """Returns the configuration that the folder belongs to, if there is one.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    path = storage.join(model_dir, _CONFIG)
+    content = _read(path)
+    if content is None:
+        return None
+    try:
+        return serialize.from_json(content.decode())
+    except (UnicodeDecodeError, config_lib.HParamError) as error:
+        raise command.UserError(
+            command.ExitCode.EXISTS,
+            f"{path} cannot be read as a configuration ({error}). Choose"
+            " another --model_dir.",
+        ) from error
+
+
 def check_config(model_dir: str, config: config_lib.Config) -> list[str]:
     """Compares the configuration with the one that the folder belongs to.
 
@@ -180,18 +200,9 @@ def check_config(model_dir: str, config: config_lib.Config) -> list[str]:
     Raises:
       UserError: a difference that it may not have.
     """
-    path = storage.join(model_dir, _CONFIG)
-    content = _read(path)
-    if content is None:
+    before = read_config(model_dir)
+    if before is None:
         return []
-    try:
-        before = serialize.from_json(content.decode())
-    except (UnicodeDecodeError, config_lib.HParamError) as error:
-        raise command.UserError(
-            command.ExitCode.EXISTS,
-            f"{path} cannot be read as a configuration ({error}). Choose"
-            " another --model_dir.",
-        ) from error
     differences = serialize.diff(before, config)
     fixed = [str(d) for d in differences if not _is_free(d.name)]
     if fixed:

@@ -113,6 +113,12 @@ def _on_one_device(
     return own
 
 
+def _followed_from(state: state_lib.TrainState) -> list[tf.Variable]:
+    """Returns the variables from which a step's report follows."""
+    scale = [] if state.loss_scale is None else [state.loss_scale.value]
+    return [*state.detector.all_variables, state.step, *scale]
+
+
 def keep(
     model_dir: str,
     config: config_lib.Config,
@@ -138,7 +144,7 @@ def keep(
     state = _on_one_device(config, state)
     found = _measure(config, state, batch, bool(0 < thaw_step <= step))
     folder = folder_of(model_dir, step)
-    weights = [*state.detector.all_variables, state.step]
+    weights = _followed_from(state)
     try:
         arrays = io.BytesIO()
         np.savez(arrays, **_arrays(batch))
@@ -240,7 +246,7 @@ def replay(folder: str) -> Terms:
     config = found.meta.config
     state = state_lib.TrainState(config)
     values = found.values()
-    for variable in [*state.detector.all_variables, state.step]:
+    for variable in _followed_from(state):
         variable.assign(values[state_lib.variable_name(variable)])
     path = storage.join(folder, _BATCH)
     with whole.reached(path):

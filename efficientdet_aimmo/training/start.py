@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from efficientdet_aimmo import devices
+from efficientdet_aimmo import devices, precision
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.distribution import strategies
 from efficientdet_aimmo.evaluation import evaluator, saved
@@ -101,6 +101,13 @@ def start(
             model_dir_lib.check_usable(options.model_dir)
         elif spread.is_chief:
             stack.enter_context(model_dir_lib.in_use(options.model_dir))
+        begun = model_dir_lib.read_config(options.model_dir)
+        config, why_precision = precision.resolve(
+            config,
+            None if begun is None else begun.train.precision,
+            # On virtual devices no GPU is used.
+            [] if config.runtime.virtual_devices else precision.capabilities(),
+        )
         changes = model_dir_lib.check_config(options.model_dir, config)
         model_dir_lib.check_data(options.model_dir, train.manifest)
         truth = None if val is None else _open_truth(val, options)
@@ -117,7 +124,13 @@ def start(
         host = stopping.notice_host(config.runtime, options.environment, "/")
         print(
             start_table.text(
-                config, options.model_name, train, val, spread, host
+                config,
+                options.model_name,
+                train,
+                val,
+                spread,
+                host,
+                why_precision,
             ),
             flush=True,
         )

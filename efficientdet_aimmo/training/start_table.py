@@ -22,6 +22,7 @@ def text(
     val: source_lib.Source | None,
     spread: replicas.Distribution,
     host: str | None,
+    why_precision: str,
 ) -> str:
     """Returns the table of the start: settings, rates, data, devices.
 
@@ -32,6 +33,7 @@ def text(
       val: the validation records, or None.
       spread: the devices.
       host: who is asked for preemption notices, or None.
+      why_precision: why the precision is what it is.
     """
     course = schedule_lib.Course(
         train.counts.images,
@@ -71,7 +73,7 @@ def text(
         *((s.split, _objects(s)) for s in (train, val) if s is not None),
         ("batch", _batch(config, spread)),
         ("batch norm", _batch_norm(config, spread)),
-        ("precision", "float32"),
+        ("precision", f"{config.train.precision} ({why_precision})"),
         ("device", devices.describe(spread.num_replicas)),
         ("stops on", stopping.describe(host)),
         ("may change", f"{', '.join(model_dir.FREE)}; all else is fixed"),

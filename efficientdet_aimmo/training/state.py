@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo.model import detector as detector_lib
-from efficientdet_aimmo.training import freezing
+from efficientdet_aimmo.training import freezing, loss_scale
 from hparams import config as config_lib
 
 
@@ -56,6 +56,7 @@ class TrainState:
       step: int64, steps done, those skipped included.
       skipped: int64, steps skipped because they were not finite.
       bad_draws: int64, images drawn that were bad records.
+      loss_scale: of float16; None under another precision.
     """
 
     def __init__(self, config: config_lib.Config) -> None:
@@ -89,6 +90,7 @@ class TrainState:
         self.bad_draws = tf.Variable(
             0, dtype=tf.int64, name=checkpoint.BAD_DRAWS, trainable=False
         )
+        self.loss_scale = loss_scale.make(config.train)
         self.averages: list[tf.Variable] = []
         if config.optimizer.moving_average_decay > 0.0:
             self.averages = [
@@ -131,6 +133,8 @@ class TrainState:
     def variables(self) -> dict[str, tf.Variable]:
         """Returns all variables by their names in a checkpoint."""
         counts = [self.step, self.skipped, self.bad_draws]
+        if self.loss_scale is not None:
+            counts += self.loss_scale.variables
         own = [*self.detector.all_variables, *self.averages, *counts]
         named = {variable_name(v): v for v in own}
         kept = [

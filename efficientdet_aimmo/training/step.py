@@ -27,7 +27,9 @@ class StepResult(NamedTuple):
     gradient_norm: tf.Tensor  # before clipping
     learning_rate: tf.Tensor
     num_positives: tf.Tensor
-    is_finite: tf.Tensor  # False: the step was refused, nothing has changed
+    is_finite: tf.Tensor  # False: no weight or statistic has changed
+    is_overflow: tf.Tensor  # not finite, and counted: the scale was halved
+    loss_scale: tf.Tensor  # after the step; 1 but under float16
 
 
 def _average(state: state_lib.TrainState, decay: float) -> None:
@@ -48,86 +50,44 @@ def _average(state: state_lib.TrainState, decay: float) -> None:
         )
 
 
-def make_train_step(
-    state: state_lib.TrainState,
-    anchors: tf.Tensor,
-    schedule: schedule_lib.Schedule,
-    config: config_lib.Config,
-) -> Callable[[pipeline.TrainBatch], StepResult]:
-    """Returns a compiled function that takes one step.
+class _Step:
+    """A step across the replicas of the state's strategy."""
 
-    It takes a batch, or one for each replica of the state's strategy. Loss or
-    gradient not finite: the step is refused, and weights, statistics, optimizer
-    and average stay as they are, to the bit. A run that skips such steps counts
-    it among the steps done and those skipped.
-    """
-    strategy = state.strategy
-    clip_norm = config.optimizer.clip_gradients_norm
-    decay = config.optimizer.moving_average_decay
-    thaw_step = schedule.course.steps_of(config.train.freeze_epochs)
-    accumulator = None
-    if config.train.accumulate_steps > 1:
-        accumulator = accumulation.Accumulator(state, anchors, config)
+    def __init__(
+        self,
+        state: state_lib.TrainState,
+        anchors: tf.Tensor,
+        schedule: schedule_lib.Schedule,
+        config: config_lib.Config,
+    ) -> None:
+        self._state, self._strategy = state, state.strategy
+        self._anchors, self._schedule, self._config = anchors, schedule, config
+        self._accumulator: accumulation.Accumulator | None = None
+        if config.train.accumulate_steps > 1:
+            self._accumulator = accumulation.Accumulator(state, anchors, config)
+        self._updates: list[layers.Update] = []  # which statistics, in order
 
-    updates: list[layers.Update] = []  # which statistics, in order
-
-    def on_replicas(
-        find: Callable[..., gradients_lib.Gradients],
-        *batch: pipeline.TrainBatch,
-    ) -> gradients_lib.Gradients:
-        """Returns tensors alone: variables cannot leave a replica."""
-
-        def on_replica(*rows: pipeline.TrainBatch) -> gradients_lib.Gradients:
-            found = find(*rows)
-            updates[:] = found.updates
-            return found._replace(updates=[u.value for u in found.updates])
-
-        return strategy.run(on_replica, args=batch)
-
-    def compute(
-        batch: pipeline.TrainBatch, frozen: frozenset[str]
-    ) -> gradients_lib.Gradients:
-        if accumulator is not None:
-            accumulator.add_parts(batch, frozen)
-            return on_replicas(lambda: accumulator.collect(frozen))
-        return on_replicas(
-            lambda rows: gradients_lib.compute_gradients(
-                state, rows, anchors, config, frozen
-            ),
-            batch,
-        )
-
-    @tf.function(autograph=False)
-    def take(batch: pipeline.TrainBatch, is_thawed: bool) -> StepResult:
-        frozen = frozenset() if is_thawed else state.frozen
+    def take(
+        self, batch: pipeline.TrainBatch, frozen: frozenset[str]
+    ) -> StepResult:
+        """Takes a step; traced once for each set of frozen variables."""
+        state, strategy = self._state, self._strategy
         # Every replica has found the same; one's copy decides.
-        found = compute(batch, frozen)
+        found = self._compute(batch, frozen)
         first = tf.nest.map_structure(
             lambda value: strategy.experimental_local_results(value)[0], found
         )
         norm = tf.linalg.global_norm(first.values)
-        rate = schedule(state.step.read_value())
+        rate = self._schedule(state.step.read_value())
         is_finite = tf.math.is_finite(first.total_loss + norm)
 
-        def change(found: gradients_lib.Gradients) -> None:
-            gradients = found.values
-            if clip_norm > 0.0:
-                # All by one factor. (The official code clips each by its own
-                # norm first, which turns the direction.)
-                gradients, _ = tf.clip_by_global_norm(
-                    gradients, clip_norm, norm
-                )
-            state.apply_gradients(
-                gradients, gradients_lib.trained(state, frozen), rate
-            )
-            for update, value in zip(updates, found.updates, strict=True):
-                update._replace(value=value).store()
-            _average(state, decay)
-
         def apply() -> tf.Tensor:
-            strategy.run(change, args=(found,))
+            strategy.run(self._change, args=(found, norm, rate, frozen))
             return state.step.assign_add(1, read_value=True)
 
+        is_overflow, scale = tf.constant(False), tf.constant(1.0)
+        if state.loss_scale is not None:
+            is_overflow, scale = state.loss_scale.move(is_finite, state.step)
         tf.cond(is_finite, apply, state.step.read_value)
         return StepResult(
             first.class_loss,
@@ -139,12 +99,86 @@ def make_train_step(
             rate,
             first.num_positives,
             is_finite,
+            is_overflow,
+            scale,
         )
+
+    def _compute(
+        self, batch: pipeline.TrainBatch, frozen: frozenset[str]
+    ) -> gradients_lib.Gradients:
+        accumulator = self._accumulator
+        if accumulator is not None:
+            accumulator.add_parts(batch, frozen)
+            return self._on_replicas(lambda: accumulator.collect(frozen))
+        return self._on_replicas(
+            lambda rows: gradients_lib.compute_gradients(
+                self._state, rows, self._anchors, self._config, frozen
+            ),
+            batch,
+        )
+
+    def _on_replicas(
+        self,
+        find: Callable[..., gradients_lib.Gradients],
+        *batch: pipeline.TrainBatch,
+    ) -> gradients_lib.Gradients:
+        """Returns tensors alone: variables cannot leave a replica."""
+
+        def on_replica(*rows: pipeline.TrainBatch) -> gradients_lib.Gradients:
+            found = find(*rows)
+            self._updates[:] = found.updates
+            return found._replace(updates=[u.value for u in found.updates])
+
+        return self._strategy.run(on_replica, args=batch)
+
+    def _change(
+        self,
+        found: gradients_lib.Gradients,
+        norm: tf.Tensor,
+        rate: tf.Tensor,
+        frozen: frozenset[str],
+    ) -> None:
+        """Changes a replica's copies."""
+        gradients = found.values
+        clip_norm = self._config.optimizer.clip_gradients_norm
+        if clip_norm > 0.0:
+            # All by one factor. (The official code clips each by its own norm
+            # first, which turns the direction.)
+            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, norm)
+        trained = gradients_lib.trained(self._state, frozen)
+        self._state.apply_gradients(gradients, trained, rate)
+        for update, value in zip(self._updates, found.updates, strict=True):
+            update._replace(value=value).store()
+        _average(self._state, self._config.optimizer.moving_average_decay)
+
+
+def make_train_step(
+    state: state_lib.TrainState,
+    anchors: tf.Tensor,
+    schedule: schedule_lib.Schedule,
+    config: config_lib.Config,
+) -> Callable[[pipeline.TrainBatch], StepResult]:
+    """Returns a compiled function that takes one step.
+
+    It takes a batch, or one for each replica of the state's strategy. Loss or
+    gradient not finite: the step is refused, and weights, statistics, optimizer
+    and average stay as they are, to the bit. A run that skips such steps counts
+    it among the steps done and those skipped. Under float16 it is an overflow
+    as long as the loss scale can be halved: then it is done and counted here.
+    """
+    thaw_step = schedule.course.steps_of(config.train.freeze_epochs)
+    take = tf.function(
+        _Step(state, anchors, schedule, config).take, autograph=False
+    )
 
     def train_step(batch: pipeline.TrainBatch) -> StepResult:
         # One graph before the thaw and one after it: a frozen part costs no
         # backward pass.
         is_thawed = thaw_step > 0 and int(state.step.numpy()) >= thaw_step
-        return take(batch, is_thawed)
+        return take(
+            # A TPU takes no text.
+            batch._replace(source_ids=None, bad=None),
+            frozenset() if is_thawed else state.frozen,
+        )
 
     return train_step

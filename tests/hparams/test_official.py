@@ -83,7 +83,8 @@ def test_fixed_key_accepts_its_value_as_text_too(key: str) -> None:
     [
         ({"name": "efficientdet-d2"}, "--model_name"),
         ({"strategy": "gpu"}, "'multi-gpus'"),
-        ({"mixed_precision": "TRUE"}, "float32"),
+        ({"mixed_precision": "TRUE"}, "precision=float16"),
+        ({"loss_scale": 128}, "loss_scale_start"),
         ({"autoaugment_policy": "v0"}, "input_rand_hflip"),
         ({"iou_loss_type": "eiou"}, "'ciou'"),
         ({"var_freeze_expr": "(efficientnet"}, "regular expression"),

@@ -22,6 +22,7 @@ from tests.hparams import (
     observations,
     recomputed,
     refusals,
+    scales,
     spreads,
     witness_records,
 )
@@ -59,6 +60,7 @@ _POLYNOMIAL = {**_LONG, "lr_decay_method": "polynomial"}
 # Two steps an epoch, and not much to evaluate.
 _RUN = {"train_batch_size": 16, "per_class": False, "max_output_size": 10}
 _SPARED = {**_RUN, "bad_records_max_share": 0.1}
+_HALF = {"precision": "float16", "loss_scale_start": 16.0}
 _SKIPPING = {**_RUN, "bad_records": "skip"}
 
 
@@ -195,6 +197,12 @@ WITNESSES = [
     Witness("virtual_devices", 2, spreads.spread, {"strategy": "gpus"}),
     Witness("wait_for_workers", 7, spreads.spread, {"strategy": "multi-gpus"}),
     Witness("accumulate_steps", 2, o.steps),
+    Witness("precision", "float16", scales.scales),
+    Witness("precision", "bfloat16", o.outputs_in_training),
+    Witness("precision", "auto", scales.resolved),
+    Witness("loss_scale_start", 8.0, scales.scales, _HALF),
+    Witness("loss_scale_steps", 2, scales.scales, _HALF),
+    Witness("loss_scale_floor", 4.0, scales.scales, _HALF),
     Witness("sync_batch_norm_below", 0, spreads.norms),
     Witness("preemption_notice", "auto", notices.notices),
     Witness("grad_checkpoint", True, recomputed.kept_bytes),

@@ -73,7 +73,9 @@ class Runs:
             state.step.assign_add(1)
             self.in_step(int(state.step))
             fields = step_lib.StepResult._fields
-            return step_lib.StepResult(**{n: tf.constant(1.0) for n in fields})
+            terms = {name: tf.constant(1.0) for name in fields}
+            terms["is_overflow"] = tf.constant(False)
+            return step_lib.StepResult(**terms)
 
         return step
 

@@ -142,7 +142,10 @@ class Steps:
             if good:
                 state.step.assign_add(1)
             value = tf.constant(1.0 if good else float("nan"))
-            return step_lib.StepResult(*([value] * 8 + [tf.constant(good)]))
+            is_overflow, scale = tf.constant(False), tf.constant(1.0)
+            return step_lib.StepResult(
+                *[value] * 8, tf.constant(good), is_overflow, scale
+            )
 
         return step
 

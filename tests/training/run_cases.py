@@ -153,6 +153,7 @@ def places(
                 state.step.assign_add(1)
             values = dict.fromkeys(step_lib.StepResult._fields, 1.0)
             values |= {"total_loss": loss, "is_finite": np.isfinite(loss)}
+            values["is_overflow"] = False
             return step_lib.StepResult(
                 **{k: tf.constant(v) for k, v in values.items()}
             )
