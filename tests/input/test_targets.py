@@ -212,8 +212,12 @@ def test_all_shapes_are_static() -> None:
             tf.TensorSpec([2], tf.int32),
         ]
     )
-    def assign(*batch: tf.Tensor) -> targets_lib.Targets:
-        return targets_lib.assign_targets(*batch, tf.constant(ANCHORS), 0.5)
+    def assign(
+        boxes: tf.Tensor, classes: tf.Tensor, num_boxes: tf.Tensor
+    ) -> targets_lib.Targets:
+        return targets_lib.assign_targets(
+            boxes, classes, num_boxes, tf.constant(ANCHORS), 0.5
+        )
 
     operations = _operations(assign.get_concrete_function().graph)
     assert any(op.type == "TensorScatterUpdate" for op in operations)
