@@ -8,11 +8,30 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+_LEAST_COMPILED = 1 << 16
+
 
 @tf.function(jit_compile=True, autograph=False)
 def _swish_gradient(features: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     gate = tf.sigmoid(features)
     return upstream * gate * (1.0 + features * (1.0 - gate))
+
+
+@tf.function(jit_compile=True, autograph=False)
+def normalised_swish_gradient(
+    features: tf.Tensor,
+    mean: tf.Tensor,
+    factor: tf.Tensor,
+    offset: tf.Tensor,
+    upstream: tf.Tensor,
+) -> tf.Tensor:
+    """Returns the gradient of swish at (features - mean) * factor + offset.
+
+    It is that of the normalised features, which need not be kept so.
+    """
+    normalised = (features - mean) * factor + offset
+    gate = tf.sigmoid(normalised)
+    return upstream * gate * (1.0 + normalised * (1.0 - gate))
 
 
 @tf.custom_gradient
@@ -31,9 +50,21 @@ def _swish_on_cpu(
 
 def swish(features: tf.Tensor) -> tf.Tensor:
     """Returns x * sigmoid(x) (Ramachandran et al. 2017)."""
+    if is_compiled(features):
+        return _swish_on_cpu(features)
+    return tf.nn.silu(features)
+
+
+def is_compiled(features: tf.Tensor) -> bool:
+    """Returns whether the gradient of swish is compiled for these features.
+
+    Every shape is compiled anew, a quarter of a second each: small ones are not
+    worth it.
+    """
     if tf.config.list_logical_devices("GPU"):
-        return tf.nn.silu(features)
-    return _swish_on_cpu(features)
+        return False
+    size = features.shape.num_elements()
+    return size is None or size >= _LEAST_COMPILED
 
 
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {

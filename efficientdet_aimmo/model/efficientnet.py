@@ -142,8 +142,12 @@ class _Block(tf.Module):
     ) -> tf.Tensor:
         x = features
         if self._expand is not None:
-            x = self._activation(self._expand_norm(self._expand(x), run))
-        x = self._activation(self._depthwise_norm(self._depthwise(x), run))
+            x = self._expand_norm.activated(
+                self._expand(x), run, self._activation
+            )
+        x = self._depthwise_norm.activated(
+            self._depthwise(x), run, self._activation
+        )
         if self._squeeze is not None:
             x = self._squeeze(x)
         x = self._project_norm(self._project(x), run)
@@ -226,7 +230,9 @@ class EfficientNet(tf.Module):
         return features
 
     def _start(self, images: tf.Tensor, run: layers.ForwardPass) -> tf.Tensor:
-        return self._activation(self._stem_norm(self._stem(images), run))
+        return self._stem_norm.activated(
+            self._stem(images), run, self._activation
+        )
 
 
 def _scaled_stages(width: float, depth: float, is_lite: bool) -> list[_Stage]:

@@ -73,7 +73,7 @@ class Head(tf.Module):
         for i, (conv, norms) in enumerate(
             zip(self._convs, self._norms, strict=True)
         ):
-            y = self._activation(norms[place](conv(x), run))
+            y = norms[place].activated(conv(x), run, self._activation)
             if i > 0 and self._survival_prob > 0.0:
                 name = f"{self._name}-{i}-{place}"
                 y = x + run.drop_branch(y, self._survival_prob, name)

@@ -16,7 +16,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from efficientdet_aimmo.model import synchronised_norm
+from efficientdet_aimmo.model import activations, synchronised_norm
+
+# What tf.nn.fused_batch_norm takes at least, because cuDNN does.
+_LEAST_EPSILON = 1.001e-5
 
 
 class Update(NamedTuple):
@@ -310,6 +313,67 @@ class BatchNorm(tf.Module):
             outputs, mean, variance = synchronised_norm.normalise(
                 features, self.gamma, self.beta, self._epsilon, run.synchronise
             )
+        self._update(run, mean, variance)
+        return outputs
+
+    def activated(
+        self,
+        features: tf.Tensor,
+        run: ForwardPass,
+        activation: Callable[[tf.Tensor], tf.Tensor],
+    ) -> tf.Tensor:
+        """Returns activation(self(features, run)), and keeps less for swish."""
+        if (
+            activation is not activations.swish
+            or not activations.is_compiled(features)
+            or not run.training
+            or run.synchronise is not None
+            or self.mean.name in run.frozen
+        ):
+            return activation(self(features, run))
+        epsilon = max(self._epsilon, _LEAST_EPSILON)
+
+        @tf.custom_gradient
+        def compute(
+            features: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+        ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, ...]]]:
+            found = tf.raw_ops.FusedBatchNormV3(
+                x=features,
+                scale=gamma,
+                offset=beta,
+                mean=[],
+                variance=[],
+                epsilon=epsilon,
+            )
+            self._update(run, found.batch_mean, found.batch_variance)
+            kept = {f"reserve_space_{i}": found[2 + i] for i in (1, 2, 3)}
+
+            def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+                # On a CPU these are the batch's mean and its biased variance.
+                mean, variance = found[3], found[4]
+                upstream = activations.normalised_swish_gradient(
+                    features,
+                    mean,
+                    gamma * tf.math.rsqrt(variance + epsilon),
+                    beta,
+                    upstream,
+                )
+                return tf.raw_ops.FusedBatchNormGradV3(
+                    y_backprop=upstream,
+                    x=features,
+                    scale=gamma,
+                    epsilon=epsilon,
+                    **kept,
+                )[:3]
+
+            return found.y * tf.sigmoid(found.y), gradient
+
+        return compute(
+            features, *map(tf.convert_to_tensor, (self.gamma, self.beta))
+        )
+
+    def _update(
+        self, run: ForwardPass, mean: tf.Tensor, variance: tf.Tensor
+    ) -> None:
         for variable, value in ((self.mean, mean), (self.variance, variance)):
             run.updates.append(Update(variable, value, 1.0 - self._momentum))
-        return outputs

@@ -217,8 +217,8 @@ class _Rehearsal:
             f"{name} {value:.6g}" for name, value in result.items()
         )
         text = (
-            f"Step {int(state.step.numpy())} of the dry run gave a loss or gradient"
-            f" that is not finite ({terms})"
+            f"Step {int(state.step.numpy())} of the dry run gave a loss or"
+            f" gradient that is not finite ({terms})"
         )
         runtime, num_skipped = self._config.runtime, int(state.skipped.numpy())
         if runtime.on_nan == "stop" or num_skipped >= runtime.max_skipped_steps:

@@ -13,4 +13,5 @@ from tests.hparams import witness_records
 def kept_bytes(config: config_lib.Config, _: witness_records.Records) -> object:
     """Bytes of activations that a training step keeps."""
     detector = detector_lib.Detector(config)
-    return memory.estimate(detector, config, tf.Graph()).kept_per_image
+    inference = tf.function(lambda: tf.zeros([])).get_concrete_function()
+    return memory.estimate(detector, config, inference.graph).kept_per_image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -60,6 +61,15 @@ def test_same_bits(detectors: list[detector_lib.Detector], part: str) -> None:
             np.testing.assert_array_equal(one, other, what)
 
 
+def _block(
+    conv: layers.DepthwiseConv2D,
+    norm: layers.BatchNorm,
+    features: tf.Tensor,
+    run: layers.ForwardPass,
+) -> tf.Tensor:
+    return tf.sin(norm(conv(features), run))
+
+
 def _compiled(recomputed: list[tf.Tensor] | None) -> list[np.ndarray]:
     """Returns gradients and updates of three small blocks in one graph."""
     make = layers.VariableMaker(0)
@@ -79,15 +89,7 @@ def _compiled(recomputed: list[tf.Tensor] | None) -> list[np.ndarray]:
         run = layers.ForwardPass(True, recomputed=recomputed)
         with tf.GradientTape() as tape:
             for conv, norm in blocks:
-
-                def block(
-                    x: tf.Tensor,
-                    run: layers.ForwardPass,
-                    conv: layers.Conv2D = conv,
-                    norm: layers.BatchNorm = norm,
-                ) -> tf.Tensor:
-                    return tf.sin(norm(conv(x), run))
-
+                block = functools.partial(_block, conv, norm)
                 x = recompute.segment(block, x, run)
             total = tf.reduce_sum(x**2)
         trained = [v for v in make.groups[0] if v.trainable]

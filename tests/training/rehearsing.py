@@ -143,9 +143,8 @@ class Steps:
                 state.step.assign_add(1)
             value = tf.constant(1.0 if good else float("nan"))
             is_overflow, scale = tf.constant(False), tf.constant(1.0)
-            return step_lib.StepResult(
-                *[value] * 8, tf.constant(good), is_overflow, scale
-            )
+            found = [value] * 8 + [tf.constant(good), is_overflow, scale]
+            return step_lib.StepResult(*found)
 
         return step
 

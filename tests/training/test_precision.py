@@ -283,9 +283,20 @@ def test_what_auto_chooses(
 
 def test_the_log_names_every_change() -> None:
     said: list[str] = []
-    loss_scale.report(4, 16.0, 8.0, True, said.append)
-    loss_scale.report(5, 8.0, 8.0, False, said.append)
-    loss_scale.report(6, 8.0, 16.0, False, said.append)
+    reporter = loss_scale.Reporter(None, said.append)
+    reporter.note(3, {"loss_scale": 16.0, "is_overflow": 0.0})
+    said.clear()
+    results = [
+        {"loss_scale": 8.0, "is_overflow": 1.0, "rest": 2.0},
+        {"loss_scale": 8.0, "is_overflow": 0.0},
+        {"loss_scale": 16.0, "is_overflow": 0.0},
+    ]
+    assert [reporter.note(4 + i, r) for i, r in enumerate(results)] == [
+        True,
+        False,
+        False,
+    ]
+    assert results[0] == {"loss_scale": 8.0, "rest": 2.0}
     assert said == [
         "Step 4 overflowed under float16: nothing was changed, the loss scale"
         " is 8 (was 16).",
