@@ -117,8 +117,8 @@ def place_image(
     x = _span(width, shape[1], scale[1], offset[1])
     # Pixels in a line: operations over an axis of three are five times slower.
     line = tf.reshape(_sample(image, y, x), [y.count, 3 * x.count])
-    mean = tf.constant(np.tile(np.float32(data.mean_rgb), width))
-    stddev = tf.constant(np.tile(np.float32(data.stddev_rgb), width))
+    mean = tf.constant(np.tile(data.mean_rgb, width), tf.float32)
+    stddev = tf.constant(np.tile(data.stddev_rgb, width), tf.float32)
     line = (line - mean[: 3 * x.count]) / stddev[: 3 * x.count]
     line = tf.pad(line, [[0, height - y.count], [0, 3 * (width - x.count)]])
     return tf.reshape(line, [height, width, 3])

@@ -121,6 +121,7 @@ class Watch:
         """
         try:
             batch = next(self._batches)
+            self._monitor.end_wait()
             self.note([text.decode() for text in batch.bad.numpy() if text])
         except tf.errors.OpError as error:
             self._monitor.close()
