@@ -71,8 +71,8 @@ def _check_share(
         return
     raise _data_error(
         f"{num_bad} of {total} {things} are bad, {num_bad / total:.2%};"
-        f" bad_records_max_share allows {most:.2%}. {_INTACT} Convert the"
-        " images again, or allow more."
+        f" bad_records_max_share allows {most:.2%}. Checkpoints are intact."
+        " Convert the images again, or allow more."
     )
 
 
