@@ -33,6 +33,7 @@ def made_batch(config: config_lib.Config) -> pipeline.TrainBatch:
         classes=tf.constant(classes, tf.int32),
         num_boxes=tf.fill([count], _MAX_BOXES // 2),
         source_ids=tf.fill([count], "1"),
+        bad=tf.fill([count], ""),
     )
 
 

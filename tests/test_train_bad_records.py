@@ -28,8 +28,7 @@ def test_a_shard_that_is_cut_off_in_the_middle(cmd: Command) -> None:
     # Five of 32 are lost: 15.6 %.
     assert cmd.fault(65, SKIP, "--bad_records_max_share=0.15") == (
         "5 of 32 records are bad, 15.62%; bad_records_max_share allows 15.00%."
-        " The last checkpoint is intact. Convert the images again, or allow"
-        " more."
+        " Checkpoints are intact. Convert the images again, or allow more."
     )
     said = cmd.start(SKIP, "--bad_records_max_share=0.16")
     assert f"warning: {shard} is damaged after record 11: truncated" in said

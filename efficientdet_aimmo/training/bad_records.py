@@ -72,8 +72,8 @@ def _check_share(
         return
     raise _data_error(
         f"{num_bad} of {total} {things} are bad, {num_bad / total:.2%};"
-        f" bad_records_max_share allows {most:.2%}. {_INTACT} Convert the"
-        " images again, or allow more."
+        f" bad_records_max_share allows {most:.2%}. Checkpoints are intact."
+        " Convert the images again, or allow more."
     )
 
 
@@ -129,6 +129,7 @@ class Watch:
         """
         try:
             batch = next(self._batches)
+            self._monitor.end_wait()
             own = self._spread.strategy.experimental_local_results(batch.bad)
             self.note([t.decode() for part in own for t in part.numpy() if t])
         except tf.errors.OpError as error:

@@ -56,6 +56,7 @@ class Monitor:
         self._train = events.Events(train)
         self._eval = events.Events(evaluated)
         self._seconds = 0.0  # since the last point, evaluations left out
+        self._waited = 0.0  # of these, for input
         self._count = 0  # steps since the last point
         self._started = time.perf_counter()
         self._bar: tqdm.tqdm | None = None
@@ -72,6 +73,10 @@ class Monitor:
         """Starts the clock of a step, its wait for input included."""
         self._started = time.perf_counter()
 
+    def end_wait(self) -> None:
+        """Marks that the step has its input."""
+        self._waited += time.perf_counter() - self._started
+
     def end_step(self, step: int, scalars: Mapping[str, float]) -> None:
         """Takes what step number `step` (from 1) reported."""
         self._seconds += time.perf_counter() - self._started
@@ -82,9 +87,10 @@ class Monitor:
             return
         rate = self._count * self._batch_size / self._seconds
         left = (self._num_steps - step) * self._batch_size / rate
+        share = self._waited / self._seconds
         line = (
             f"loss {scalars['total_loss']:.4f}, {rate:.1f} images/s,"
-            f" {duration(left)} left"
+            f" {share:.0%} waiting for input, {duration(left)} left"
         )
         if self._bar is not None:
             self._bar.set_postfix_str(line)
@@ -94,7 +100,9 @@ class Monitor:
             for name, value in scalars.items():
                 self._train.scalar(name, value)
             self._train.scalar("images_per_second", rate)
-        self._seconds, self._count = 0.0, 0
+            self._train.scalar("input_wait_share", share)
+        self._seconds = self._waited = 0.0
+        self._count = 0
 
     def show_evaluation(
         self,

@@ -149,7 +149,7 @@ def test_too_large_a_share_ends_the_run(runs: Runs) -> None:
     assert count > 2
     assert said.startswith(
         f"{count} of 32 images drawn are bad, {count / 32:.2%};"
-        " bad_records_max_share allows 7.00%. The last checkpoint is intact."
+        " bad_records_max_share allows 7.00%. Checkpoints are intact."
     )
 
 
