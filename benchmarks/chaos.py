@@ -40,11 +40,8 @@ STARTS_WITHOUT_END = 100  # after which a training does not come to its end
 FLAGS = flags.FlagValues()
 flags.DEFINE_integer("kills", 200, "number of kills", flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "of the moments", flag_values=FLAGS)
-flags.DEFINE_string(
-    "strategy",
-    "",
-    "--strategy of the trainings; '' gives them none",
-    flag_values=FLAGS,
+flags.DEFINE_integer(
+    "replicas", 1, "CPU devices that share a training", flag_values=FLAGS
 )
 flags.DEFINE_string(
     "work_dir",
@@ -163,7 +160,7 @@ def _table(deaths: list[Death]) -> str:
 
 
 def _prepare(
-    folder: pathlib.Path, strategy: str
+    folder: pathlib.Path, replicas: int
 ) -> tuple[dict[str, str], list[str], float]:
     """Makes records, trains undisturbed in a process of its own and in a fork.
 
@@ -171,13 +168,13 @@ def _prepare(
       Digests of the undisturbed run, the training's arguments, and seconds of a
       run that is forked.
     """
+    several = [",strategy=gpus", f",virtual_devices={replicas}"]
     # Checkpoints on steps that are no evaluation's, too.
     arguments = tiny_run.arguments(
         tiny_run.convert(folder / "records"),
         4,
-        "map_freq=1",
+        "map_freq=1" + ("".join(several) if replicas > 1 else ""),
         "--save_checkpoints_steps=3",
-        *([f"--strategy={strategy}"] if strategy else []),
     )
     model_dir = folder / "undisturbed"
     subprocess.run(
@@ -208,10 +205,10 @@ def _prepare(
 
 
 def _chaos(
-    folder: pathlib.Path, num_kills: int, seed: int, strategy: str
+    folder: pathlib.Path, num_kills: int, seed: int, replicas: int
 ) -> list[str]:
     """Returns what is wrong, after printing what was found."""
-    expected, arguments, life_s = _prepare(folder, strategy)
+    expected, arguments, life_s = _prepare(folder, replicas)
     print(
         f"undisturbed: {life_s:.1f} s, {len(expected)} files compared",
         flush=True,
@@ -254,7 +251,7 @@ def _chaos(
 def main(values: flags.FlagValues) -> None:
     """Kills, compares and prints."""
     tiny_run.import_all()
-    arguments = (values.kills, values.seed, values.strategy)
+    arguments = (values.kills, values.seed, values.replicas)
     if values.work_dir is not None:
         folder = pathlib.Path(values.work_dir)
         if folder.exists():
