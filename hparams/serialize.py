@@ -34,6 +34,13 @@ _LATER: Mapping[str, object] = {
     "loss_scale_start": 2.0**15,
     "loss_scale_steps": 2000,
     "loss_scale_floor": 1.0,
+    "accumulate_steps": 1,
+    "sync_batch_norm_below": 16,
+    "strategy": "",
+    "virtual_devices": 0,
+    "wait_for_workers": 600,
+    "preemption_notice": "auto",
+    "grad_checkpoint": False,
 }
 
 
