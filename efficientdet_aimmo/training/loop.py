@@ -76,12 +76,9 @@ def _train(
         batch_size=course.batch_size,
         log_steps=config.runtime.log_steps,
     )
+    scales = loss_scale.Log(state.loss_scale, monitor.write)
     watch = _open_batches(config, run, state, start, monitor)
     save_steps, eval_steps = _milestones(config, course)
-
-    scale = 1.0
-    if state.loss_scale is not None:
-        scale = float(state.loss_scale.value.read_value())
 
     def leave_if_asked() -> None:
         if run.spread.any(stop.is_set):
@@ -105,13 +102,7 @@ def _train(
         batch = watch.draw()
         result = _numbers(train_step(batch), config)
         is_overflow = bool(result.pop("is_overflow"))
-        if state.loss_scale is not None:
-            after = result["loss_scale"]
-            if run.spread.is_chief:
-                loss_scale.report(
-                    step, scale, after, is_overflow, monitor.write
-                )
-            scale = after
+        scales.note(step, is_overflow)
         if not result.pop("is_finite") and not is_overflow:
             keeping.refuse(config, run, state, batch, course, monitor)
         monitor.end_step(step + 1, result)

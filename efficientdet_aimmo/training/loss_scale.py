@@ -117,26 +117,37 @@ def unscaled(
     return [gradient / (scale.value / normaliser) for gradient in gradients]
 
 
-def report(
-    step: int,
-    before: float,
-    after: float,
-    is_overflow: bool,
-    write: Callable[[str], None],
-) -> None:
-    """Says that the scale has changed.
+class Log:
+    """Says when the scale changes."""
 
-    Args:
-      step: steps done before the one that changed it.
-      before: the scale of the last step.
-      after: the scale from now on.
-      is_overflow: whether the step overflowed.
-      write: takes a line.
-    """
-    if is_overflow:
-        write(
-            f"Step {step} overflowed under float16: nothing was changed, the"
-            f" loss scale is {after:g} (was {before:g})."
-        )
-    elif after != before:
-        write(f"Loss scale {after:g} from step {step + 1} on (was {before:g}).")
+    def __init__(
+        self, scale: LossScale | None, write: Callable[[str], None]
+    ) -> None:
+        """Remembers the scale.
+
+        Args:
+          scale: of the run, restored already.
+          write: takes a line.
+        """
+        self._scale = scale
+        self._write = write
+        self._last = self._value()
+
+    def _value(self) -> float:
+        if self._scale is None:
+            return 1.0
+        return float(self._scale.value.read_value())
+
+    def note(self, step: int, is_overflow: bool) -> None:
+        """Takes what the step after `step` steps did."""
+        before, self._last = self._last, self._value()
+        if is_overflow:
+            self._write(
+                f"Step {step} overflowed under float16: nothing was changed,"
+                f" the loss scale is {self._last:g} (was {before:g})."
+            )
+        elif self._last != before:
+            self._write(
+                f"Loss scale {self._last:g} from step {step + 1} on (was"
+                f" {before:g})."
+            )

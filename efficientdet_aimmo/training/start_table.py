@@ -38,12 +38,7 @@ def text(
     )
     schedule = schedule_lib.Schedule(config.optimizer, course)
     rates = config.optimizer
-    rule = "as given"
-    if rates.learning_rate_batch:
-        rule = (
-            f"x {course.batch_size} images per step /"
-            f" {rates.learning_rate_batch} (learning_rate_batch)"
-        )
+    rule = _rule(rates, course.batch_size)
     rows = [
         (
             "learning_rate",
@@ -81,6 +76,15 @@ def text(
             "",
             *(f"{name:<15} {value}" for name, value in rows),
         ]
+    )
+
+
+def _rule(rates: config_lib.Optimizer, batch_size: int) -> str:
+    if not rates.learning_rate_batch:
+        return "as given"
+    return (
+        f"x {batch_size} images per step / {rates.learning_rate_batch}"
+        " (learning_rate_batch)"
     )
 
 
