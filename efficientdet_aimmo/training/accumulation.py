@@ -81,21 +81,7 @@ class Accumulator:
         frozen: frozenset[str],
     ) -> None:
         num_rows = batch.images.shape[0] // self._config.train.accumulate_steps
-
-        def own_rows(tensor: tf.Tensor) -> tf.Tensor:
-            rest = tensor.shape.rank - 1
-            return tf.ensure_shape(
-                tf.slice(
-                    tensor,
-                    [part * num_rows] + [0] * rest,
-                    [num_rows, *tensor.shape[1:]],
-                ),
-                [num_rows, *tensor.shape[1:]],
-            )
-
-        rows = pipeline.TrainBatch(
-            *(None if t is None else own_rows(t) for t in batch)
-        )
+        rows = _rows_of(batch, part * num_rows, num_rows)
         weights = gradients.trained(self._state, frozen)
         target, positives = gradients.find_targets(
             rows, self._anchors, self._config
@@ -177,6 +163,19 @@ class Accumulator:
             ],
             gradients.average_updates(updates),
         )
+
+
+def _rows_of(
+    batch: pipeline.TrainBatch, first: tf.Tensor, num_rows: int
+) -> pipeline.TrainBatch:
+    def own_rows(tensor: tf.Tensor) -> tf.Tensor:
+        shape = [num_rows, *tensor.shape[1:]]
+        begin = [first] + [0] * (tensor.shape.rank - 1)
+        return tf.ensure_shape(tf.slice(tensor, begin, shape), shape)
+
+    return pipeline.TrainBatch(
+        *(None if t is None else own_rows(t) for t in batch)
+    )
 
 
 def compute_gradients(

@@ -101,13 +101,7 @@ def start(
             model_dir_lib.check_usable(options.model_dir)
         elif spread.is_chief:
             stack.enter_context(model_dir_lib.in_use(options.model_dir))
-        begun = model_dir_lib.read_config(options.model_dir)
-        config, why_precision = precision.resolve(
-            config,
-            None if begun is None else begun.train.precision,
-            # On virtual devices no GPU is used.
-            [] if config.runtime.virtual_devices else precision.capabilities(),
-        )
+        config, why = _resolve_precision(config, options.model_dir)
         changes = model_dir_lib.check_config(options.model_dir, config)
         model_dir_lib.check_data(options.model_dir, train.manifest)
         truth = None if val is None else _open_truth(val, options)
@@ -124,13 +118,7 @@ def start(
         host = stopping.notice_host(config.runtime, options.environment, "/")
         print(
             start_table.text(
-                config,
-                options.model_name,
-                train,
-                val,
-                spread,
-                host,
-                why_precision,
+                config, options.model_name, train, val, spread, host, why
             ),
             flush=True,
         )
@@ -151,6 +139,18 @@ def start(
             dry_run.rehearse(config, run, machine.Machine("/"))
         else:
             loop.train(config, run)
+
+
+def _resolve_precision(
+    config: config_lib.Config, model_dir: str
+) -> tuple[config_lib.Config, str]:
+    begun = model_dir_lib.read_config(model_dir)
+    return precision.resolve(
+        config,
+        None if begun is None else begun.train.precision,
+        # On virtual devices no GPU is used.
+        [] if config.runtime.virtual_devices else precision.capabilities(),
+    )
 
 
 def _set_threads(

@@ -42,12 +42,7 @@ def text(
     )
     schedule = schedule_lib.Schedule(config.optimizer, course)
     rates = config.optimizer
-    rule = "as given"
-    if rates.learning_rate_batch:
-        rule = (
-            f"x {course.batch_size} images per step /"
-            f" {rates.learning_rate_batch} (learning_rate_batch)"
-        )
+    rule = _rule(rates, course.batch_size)
     rows = [
         (
             "learning_rate",
@@ -97,6 +92,15 @@ def _row(name: str, value: str) -> str:
         subsequent_indent=" " * 16,
         break_long_words=False,
         break_on_hyphens=False,
+    )
+
+
+def _rule(rates: config_lib.Optimizer, batch_size: int) -> str:
+    if not rates.learning_rate_batch:
+        return "as given"
+    return (
+        f"x {batch_size} images per step / {rates.learning_rate_batch}"
+        " (learning_rate_batch)"
     )
 
 

@@ -14,9 +14,9 @@ from efficientdet_aimmo.model import layers
 from efficientdet_aimmo.training import loss_scale, step
 from tests.training import tiny
 
-# Halved at once, doubled after three finite steps, refused at 4.
+# Doubled after 40 finite steps, refused at 4.
 _SMALL = (
-    "precision=float16,loss_scale_start=16,loss_scale_steps=3,"
+    "precision=float16,loss_scale_start=16,loss_scale_steps=40,"
     "loss_scale_floor=4"
 )
 
@@ -185,14 +185,14 @@ def test_gradients_do_not_depend_on_the_scale(
     first: dict[str, np.ndarray],
     plain: list[step.StepResult],
 ) -> None:
-    """But for what float16 rounds: it is taken off before the norm."""
+    """But for what float16 rounds, 5 % of the norm in this small network."""
     scale = trainer.state.loss_scale
     assert scale is not None
     for value in (4.0, 16.0):
         _set(trainer, first)
         scale.value.assign(value)
         norm = float(trainer.step(tiny.batch()).gradient_norm)
-        assert norm == pytest.approx(float(plain[0].gradient_norm), rel=0.02)
+        assert norm == pytest.approx(float(plain[0].gradient_norm), rel=0.1)
 
 
 def test_variables_and_outputs_are_float32(trainer: tiny.Trainer) -> None:
@@ -209,10 +209,15 @@ def test_variables_and_outputs_are_float32(trainer: tiny.Trainer) -> None:
         ("bfloat16", tf.bfloat16),
     ],
 )
-@pytest.mark.parametrize("training", [True, False])
-def test_type_of_every_convolution(
-    name: str, dtype: tf.DType, training: bool
-) -> None:
+def test_type_of_every_convolution(name: str, dtype: tf.DType) -> None:
+    _check_types(name, dtype, training=True)
+
+
+def test_only_training_computes_in_16_bits() -> None:
+    _check_types("float16", tf.float32, training=False)
+
+
+def _check_types(name: str, dtype: tf.DType, training: bool) -> None:
     trainer_state = tiny.Trainer(f"precision={name}").state
     found: dict[str, Any] = {}
 
@@ -233,9 +238,7 @@ def test_type_of_every_convolution(
         if op.type in ("Conv2D", "DepthwiseConv2dNative")
     ]
     assert len(convolutions) > 40
-    # Only training computes in it.
-    expected = {dtype if training else tf.float32}
-    assert {t.dtype for op in convolutions for t in op.inputs} == expected
+    assert {t.dtype for op in convolutions for t in op.inputs} == {dtype}
     assert {t.dtype for t in found["outputs"]} == {tf.float32}
     assert {u.value.dtype for u in found["updates"]} <= {tf.float32}
 
@@ -251,6 +254,7 @@ def test_losses_after_50_steps_are_those_of_float32(
     expected = _mean_of_last(plain)
     found = [trainer.step(tiny.batch()) for _ in range(50)]
     assert all(bool(result.is_finite) for result in found)
+    assert _scale(trainer) == (32.0, 10, 0)
     assert _mean_of_last(found) == pytest.approx(expected, rel=0.03)
     found = _take_50("bfloat16")
     assert _mean_of_last(found) == pytest.approx(expected, rel=0.03)
