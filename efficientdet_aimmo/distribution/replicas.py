@@ -149,10 +149,8 @@ def lost_peer(error: tf.errors.OpError) -> command.UserError:
 def _first_line(error: tf.errors.OpError) -> str:
     """Returns what of a message, which begins with a trace, says it."""
     lines = [line.strip() for line in error.message.splitlines()]
-    telling = [
-        line for line in lines if "Collective" in line or "/job:" in line
-    ]
-    return (telling or [line for line in lines if line] or [""])[0]
+    telling = [x for x in lines if "aborted by" in x or "/job:" in x]
+    return (telling or [x for x in reversed(lines) if x] or [""])[0]
 
 
 def single() -> Distribution:

@@ -9,8 +9,9 @@ import sys
 import threading
 
 import pytest
+import tensorflow as tf
 
-from efficientdet_aimmo.distribution import cluster, strategies
+from efficientdet_aimmo.distribution import cluster, replicas, strategies
 from hparams import config as config_lib
 from tfrecord_tools import command
 
@@ -182,3 +183,23 @@ def test_no_gpu(name: str) -> None:
             else _request(worker=TWO, worker_index=0),
         )
     assert caught.value.exit_code == command.ExitCode.DEVICE
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            "Graph execution error:\n\nDetected at node CollectiveReduceV2"
+            ' defined at (most recent call last):\n  File "worker.py", line 1\n'
+            "\nCollective ops is aborted by: Connection reset by peer\n"
+            "Additional GRPC error information",
+            "(Collective ops is aborted by: Connection reset by peer)",
+        ),
+        ("first\nlast\n", "(last)"),
+        ("", "()"),
+    ],
+)
+def test_lost_worker_is_told_without_the_trace(message: str, said: str) -> None:
+    error = replicas.lost_peer(tf.errors.UnavailableError(None, None, message))
+    assert error.exit_code == command.ExitCode.STOPPED
+    assert said in str(error)
