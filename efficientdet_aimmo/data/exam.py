@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import tensorflow as tf
@@ -86,12 +86,17 @@ def _examine(name: str, number: int, record: tf.Tensor) -> BadRecord | None:
     return None
 
 
-def whole(elements: Iterable[_Batch], files: Sequence[str]) -> Iterator[_Batch]:
+def whole(
+    elements: Iterable[_Batch],
+    files: Sequence[str],
+    is_of_others: Callable[[Exception], bool] = lambda _: False,
+) -> Iterator[_Batch]:
     """Yields the elements of a data set that no record may be missing from.
 
     Args:
       elements: what is made of the records of files.
       files: where they come from.
+      is_of_others: says of an error that it is none of the records'.
 
     Raises:
       UserError: a record is bad; it is named.
@@ -99,6 +104,8 @@ def whole(elements: Iterable[_Batch], files: Sequence[str]) -> Iterator[_Batch]:
     try:
         yield from elements
     except (tf.errors.OpError, UnicodeDecodeError) as error:
+        if is_of_others(error):
+            raise
         raise _failure(error, files) from error
 
 

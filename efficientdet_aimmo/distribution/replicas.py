@@ -95,6 +95,10 @@ class Distribution:
                     " that all can read.",
                 )
 
+    def has_lost(self, error: BaseException) -> bool:
+        """Returns whether an error says that another worker is gone."""
+        return self.num_workers > 1 and isinstance(error, LOST)
+
     def gather_numbers(self, number: int) -> list[int]:
         """Returns the number that each worker gives; all must ask."""
         if self.num_workers == 1:

@@ -134,6 +134,8 @@ class Watch:
             self.note([t.decode() for part in own for t in part.numpy() if t])
         except tf.errors.OpError as error:
             self._monitor.close()
+            if self._spread.has_lost(error):
+                raise
             raise _data_error(
                 f"The training records cannot be read"
                 f" ({shard_scan.reason(error)}). {_INTACT} The same command"

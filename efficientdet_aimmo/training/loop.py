@@ -58,7 +58,7 @@ def listening(
         try:
             yield stop
         except replicas.LOST as error:
-            if run.spread.num_workers == 1:
+            if not run.spread.has_lost(error):
                 raise
             raise replicas.lost_peer(error) from error
 

@@ -81,7 +81,9 @@ class Measurer:
           The seconds of each; the first traces and compiles.
         """
         state.copy_weights_to(self._detector)
-        batches = exam.whole(self._endless, self._val.files)
+        batches = exam.whole(
+            self._endless, self._val.files, self._spread.has_lost
+        )
         seconds = []
         for _ in range(num_batches):
             start = clock()
@@ -118,7 +120,7 @@ class Measurer:
             after_batch()
 
         found = self._evaluator.run(
-            exam.whole(self._batches, self._val.files),
+            exam.whole(self._batches, self._val.files, self._spread.has_lost),
             self._ground_truth,
             after,
         )
