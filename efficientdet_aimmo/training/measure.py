@@ -52,11 +52,10 @@ class Measurer:
         # Once: a data set's functions are graphs, and those of each evaluation
         # would stay until Python looks for what is unreachable.
         size = config.eval.eval_batch_size
-        batches = pipeline.build_eval_dataset(
+        self._dataset = pipeline.build_eval_dataset(
             val.files, config, size, spread.share_of(size)
         )
-        self._batches = spread.share_out(batches)
-        self._endless = spread.share_out(batches.repeat())
+        self._batches = spread.share_out(self._dataset)
         self._records = pipeline.read_records(val.files, len(val.files)).take(
             config.eval.num_pictures
         )
@@ -82,7 +81,9 @@ class Measurer:
         """
         state.copy_weights_to(self._detector)
         batches = exam.whole(
-            self._endless, self._val.files, self._spread.has_lost
+            self._spread.share_out(self._dataset.repeat()),
+            self._val.files,
+            self._spread.has_lost,
         )
         seconds = []
         for _ in range(num_batches):
