@@ -10,6 +10,7 @@ import tensorflow as tf
 from efficientdet_aimmo import losses
 from efficientdet_aimmo.data import pipeline, targets
 from efficientdet_aimmo.model import layers
+from efficientdet_aimmo.training import as_written
 from efficientdet_aimmo.training import schedule as schedule_lib
 from efficientdet_aimmo.training import state as state_lib
 from hparams import config as config_lib
@@ -175,6 +176,7 @@ def make_train_step(
         # One graph before the thaw and one after it: a frozen part costs no
         # backward pass.
         is_thawed = thaw_step > 0 and int(state.step) >= thaw_step
-        return take(batch, is_thawed)
+        with as_written.as_written():
+            return take(batch, is_thawed)
 
     return train_step
