@@ -37,8 +37,8 @@ def made_batch(config: config_lib.Config) -> pipeline.TrainBatch:
     )
 
 
-def make_step(config: config_lib.Config) -> Callable[[], object]:
-    """Returns a function that trains on one batch, the same every time."""
+def make_step(config: config_lib.Config) -> Callable[[], float]:
+    """Returns a function that trains on one batch, and gives the loss."""
     count = config.train.train_batch_size
     course = schedule.Course(1000 * count, count, 10)
     boxes = anchors.anchor_boxes(config.anchors, config.data.image_size)
@@ -49,7 +49,7 @@ def make_step(config: config_lib.Config) -> Callable[[], object]:
         config,
     )
     batch = made_batch(config)
-    return lambda: train_step(batch)
+    return lambda: float(train_step(batch).total_loss)
 
 
 def resident_mib() -> float:

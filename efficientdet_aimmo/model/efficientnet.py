@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from efficientdet_aimmo.model import layers, recompute
+from efficientdet_aimmo.model import layers, normed, recompute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,11 +142,11 @@ class _Block(tf.Module):
     ) -> tf.Tensor:
         x = features
         if self._expand is not None:
-            x = self._expand_norm.activated(
-                self._expand(x), run, self._activation
+            x = normed.activated(
+                self._expand_norm, self._expand(x), run, self._activation
             )
-        x = self._depthwise_norm.activated(
-            self._depthwise(x), run, self._activation
+        x = normed.activated(
+            self._depthwise_norm, self._depthwise(x), run, self._activation
         )
         if self._squeeze is not None:
             x = self._squeeze(x)
@@ -230,8 +230,8 @@ class EfficientNet(tf.Module):
         return features
 
     def _start(self, images: tf.Tensor, run: layers.ForwardPass) -> tf.Tensor:
-        return self._stem_norm.activated(
-            self._stem(images), run, self._activation
+        return normed.activated(
+            self._stem_norm, self._stem(images), run, self._activation
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from efficientdet_aimmo.model import layers, recompute
+from efficientdet_aimmo.model import layers, normed, recompute
 
 
 class Head(tf.Module):
@@ -73,7 +73,7 @@ class Head(tf.Module):
         for i, (conv, norms) in enumerate(
             zip(self._convs, self._norms, strict=True)
         ):
-            y = norms[place].activated(conv(x), run, self._activation)
+            y = normed.activated(norms[place], conv(x), run, self._activation)
             if i > 0 and self._survival_prob > 0.0:
                 name = f"{self._name}-{i}-{place}"
                 y = x + run.drop_branch(y, self._survival_prob, name)

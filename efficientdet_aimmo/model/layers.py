@@ -16,10 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from efficientdet_aimmo.model import activations, synchronised_norm
-
-# What tf.nn.fused_batch_norm takes at least, because cuDNN does.
-_LEAST_EPSILON = 1.001e-5
+from efficientdet_aimmo.model import synchronised_norm
 
 
 class Update(NamedTuple):
@@ -283,7 +280,7 @@ class BatchNorm(tf.Module):
         super().__init__()
         shape = (channels,)
         self._momentum = momentum
-        self._epsilon = epsilon
+        self.epsilon = epsilon
         self.gamma = make.add(f"{name}/gamma", shape, ones)
         self.beta = make.add(f"{name}/beta", shape, zeros)
         self.mean = make.add(f"{name}/moving_mean", shape, zeros, False)
@@ -300,80 +297,25 @@ class BatchNorm(tf.Module):
                 self.beta,
                 self.mean,
                 self.variance,
-                self._epsilon,
+                self.epsilon,
                 is_training=False,
             )[0]
         # The variance handed back is the unbiased one, n / (n - 1) times the
         # batch's: what the official network stores too.
         if run.synchronise is None:
             outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-                features, self.gamma, self.beta, epsilon=self._epsilon
+                features, self.gamma, self.beta, epsilon=self.epsilon
             )
         else:
             outputs, mean, variance = synchronised_norm.normalise(
-                features, self.gamma, self.beta, self._epsilon, run.synchronise
+                features, self.gamma, self.beta, self.epsilon, run.synchronise
             )
-        self._update(run, mean, variance)
+        self.hand_back(run, mean, variance)
         return outputs
 
-    def activated(
-        self,
-        features: tf.Tensor,
-        run: ForwardPass,
-        activation: Callable[[tf.Tensor], tf.Tensor],
-    ) -> tf.Tensor:
-        """Returns activation(self(features, run)), and keeps less for swish."""
-        if (
-            activation is not activations.swish
-            or not activations.is_compiled(features)
-            or not run.training
-            or run.synchronise is not None
-            or self.mean.name in run.frozen
-        ):
-            return activation(self(features, run))
-        epsilon = max(self._epsilon, _LEAST_EPSILON)
-
-        @tf.custom_gradient
-        def compute(
-            features: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
-        ) -> tuple[tf.Tensor, Callable[..., tuple[tf.Tensor, ...]]]:
-            found = tf.raw_ops.FusedBatchNormV3(
-                x=features,
-                scale=gamma,
-                offset=beta,
-                mean=[],
-                variance=[],
-                epsilon=epsilon,
-            )
-            self._update(run, found.batch_mean, found.batch_variance)
-            kept = {f"reserve_space_{i}": found[2 + i] for i in (1, 2, 3)}
-
-            def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-                # On a CPU these are the batch's mean and its biased variance.
-                mean, variance = found[3], found[4]
-                upstream = activations.normalised_swish_gradient(
-                    features,
-                    mean,
-                    gamma * tf.math.rsqrt(variance + epsilon),
-                    beta,
-                    upstream,
-                )
-                return tf.raw_ops.FusedBatchNormGradV3(
-                    y_backprop=upstream,
-                    x=features,
-                    scale=gamma,
-                    epsilon=epsilon,
-                    **kept,
-                )[:3]
-
-            return found.y * tf.sigmoid(found.y), gradient
-
-        return compute(
-            features, *map(tf.convert_to_tensor, (self.gamma, self.beta))
-        )
-
-    def _update(
+    def hand_back(
         self, run: ForwardPass, mean: tf.Tensor, variance: tf.Tensor
     ) -> None:
+        """Leaves the statistics of a batch in the pass."""
         for variable, value in ((self.mean, mean), (self.variance, variance)):
             run.updates.append(Update(variable, value, 1.0 - self._momentum))

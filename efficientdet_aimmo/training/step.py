@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.model import layers
-from efficientdet_aimmo.training import accumulation
+from efficientdet_aimmo.training import accumulation, as_written
 from efficientdet_aimmo.training import gradients as gradients_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
 from efficientdet_aimmo.training import state as state_lib
@@ -175,10 +175,11 @@ def make_train_step(
         # One graph before the thaw and one after it: a frozen part costs no
         # backward pass.
         is_thawed = thaw_step > 0 and int(state.step.numpy()) >= thaw_step
-        return take(
-            # A TPU takes no text.
-            batch._replace(source_ids=None, bad=None),
-            frozenset() if is_thawed else state.frozen,
-        )
+        with as_written.as_written():
+            return take(
+                # A TPU takes no text.
+                batch._replace(source_ids=None, bad=None),
+                frozenset() if is_thawed else state.frozen,
+            )
 
     return train_step
