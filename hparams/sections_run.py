@@ -102,7 +102,8 @@ class Train(leaf.Section):
         2.0**15,
         "float16: what the loss is multiplied by at first; halved by a step"
         " whose gradient overflows.",
-        above=0.0,
+        at_least=1.0,
+        at_most=2.0**40,
     )
     loss_scale_steps: int = leaf.leaf(
         2000,
@@ -112,7 +113,8 @@ class Train(leaf.Section):
     loss_scale_floor: float = leaf.leaf(
         1.0,
         "float16: the least scale; a step that is not finite at it is refused.",
-        above=0.0,
+        at_least=1.0,
+        at_most=2.0**15,
     )
     num_epochs: int = leaf.leaf(
         300, "Passes over the training images.", at_least=1
