@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import math
 from typing import Any
 
 import pytest
@@ -95,7 +96,9 @@ def _outside(found: leaf.Leaf) -> list[object]:
     if limits.at_least is not None:
         values.append(limits.at_least - step)
     if limits.at_most is not None:
-        values.append(limits.at_most + step)
+        values.append(
+            max(limits.at_most + step, math.nextafter(limits.at_most, math.inf))
+        )
     if limits.above is not None:
         values += [limits.above, limits.above - step]
     if limits.choices is not None:
