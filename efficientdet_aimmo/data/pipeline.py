@@ -294,18 +294,16 @@ def build_eval_dataset(
             is_real=tf.constant(False),
         )
 
-    def example(record: tf.Tensor) -> EvalBatch:
-        found = tf.cond(
-            tf.strings.length(record) > 0, lambda: real(record), filler
-        )
+    def example(record: tf.Tensor, is_real: tf.Tensor) -> EvalBatch:
+        found = tf.cond(is_real, lambda: real(record), filler)
         return found._replace(
             images=tf.ensure_shape(found.images, [height, width, 3])
         )
 
-    # No record is empty: what is stands for a row without an image.
-    fillers = tf.data.Dataset.from_tensors("").repeat(batch_size - 1)
+    fillers = tf.data.Dataset.from_tensors(("", False)).repeat(batch_size - 1)
     records = (
         read_records(sorted(files), len(files))
+        .map(lambda record: (record, True))
         .concatenate(fillers)
         .batch(batch_size, drop_remainder=True)
         .unbatch()
