@@ -14,6 +14,7 @@ from efficientdet_aimmo import anchors
 from efficientdet_aimmo.model import (
     activations,
     bifpn,
+    drawing,
     efficientnet,
     heads,
     layers,
@@ -62,7 +63,7 @@ class Detector(tf.Module):
         self._precision = config.train.precision
         self._min_level = levels.min_level
         self._num_levels = levels.max_level - levels.min_level + 1
-        make = layers.VariableMaker(config.train.seed)
+        make = drawing.VariableMaker(config.train.seed)
         activation = activations.ACTIVATIONS[model.act_type]
         norm = functools.partial(
             layers.BatchNorm,
@@ -155,7 +156,7 @@ class Detector(tf.Module):
 
 
 def _coarser_levels(
-    make: layers.VariableMaker,
+    make: drawing.VariableMaker,
     config: config_lib.Config,
     channels: int,
     norm: functools.partial[layers.BatchNorm],
@@ -173,7 +174,7 @@ def _coarser_levels(
 
 
 def _make_heads(
-    make: layers.VariableMaker,
+    make: drawing.VariableMaker,
     config: config_lib.Config,
     norm: functools.partial[layers.BatchNorm],
     activation: Callable[[tf.Tensor], tf.Tensor],

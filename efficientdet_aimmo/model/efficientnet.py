@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from efficientdet_aimmo.model import layers, normed, recompute
+from efficientdet_aimmo.model import drawing, layers, normed, recompute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ class _SqueezeExcite(tf.Module):
 
     def __init__(
         self,
-        make: layers.VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         channels: int,
         reduced: int,
@@ -77,7 +77,7 @@ class _SqueezeExcite(tf.Module):
     ) -> None:
         super().__init__()
         conv = functools.partial(
-            layers.Conv2D, draw=layers.he_fan_out, strides=1, use_bias=True
+            layers.Conv2D, draw=drawing.he_fan_out, strides=1, use_bias=True
         )
         self._activation = activation
         self._reduce = conv(make, f"{name}/conv2d", 1, channels, reduced)
@@ -94,7 +94,7 @@ class _Block(tf.Module):
 
     def __init__(
         self,
-        make: layers.VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         stage: _Stage,
         channels_in: int,
@@ -104,7 +104,7 @@ class _Block(tf.Module):
     ) -> None:
         super().__init__()
         conv = functools.partial(
-            layers.Conv2D, draw=layers.he_fan_out, strides=1, use_bias=False
+            layers.Conv2D, draw=drawing.he_fan_out, strides=1, use_bias=False
         )
         inner = channels_in * stage.expand_ratio
         suffixes = iter(["", "_1", "_2"])
@@ -122,7 +122,7 @@ class _Block(tf.Module):
             f"{name}/depthwise_conv2d",
             stage.kernel_size,
             inner,
-            layers.he_fan_out,
+            drawing.he_fan_out,
             strides=stage.strides,
         )
         self._depthwise_norm = norm(make, norm_name + next(suffixes), inner)
@@ -163,7 +163,7 @@ class EfficientNet(tf.Module):
 
     def __init__(
         self,
-        make: layers.VariableMaker,
+        make: drawing.VariableMaker,
         backbone_name: str,
         norm: functools.partial[layers.BatchNorm],
         activation: Callable[[tf.Tensor], tf.Tensor],
@@ -209,7 +209,7 @@ class EfficientNet(tf.Module):
             3,
             3,
             stem_channels,
-            layers.he_fan_out,
+            drawing.he_fan_out,
             strides=2,
             use_bias=False,
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from efficientdet_aimmo.model import layers, normed, recompute
+from efficientdet_aimmo.model import drawing, layers, normed, recompute
 
 
 class Head(tf.Module):
@@ -15,7 +15,7 @@ class Head(tf.Module):
 
     def __init__(
         self,
-        make: layers.VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         *,
         filters: int,
@@ -33,7 +33,7 @@ class Head(tf.Module):
         self._survival_prob = survival_prob
         net = f"{name}_net/{name}"
         conv = functools.partial(
-            layers.SeparableConv2D, make, draw=layers.lecun
+            layers.SeparableConv2D, make, draw=drawing.lecun
         )
         self._convs = [
             conv(

@@ -8,7 +8,6 @@ refused step leaves no trace, and a recomputed segment counts once.
 from __future__ import annotations
 
 import dataclasses
-import math
 import zlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from efficientdet_aimmo.model import synchronised_norm
+from efficientdet_aimmo.model import drawing, synchronised_norm
 
 
 class Update(NamedTuple):
@@ -96,84 +95,6 @@ class ForwardPass:
         return branch / survival_prob * kept
 
 
-class VariableMaker:
-    """Makes variables, each drawn from the seed and its own name.
-
-    Attributes:
-      groups: variables by part of the network, in order of creation.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self.groups: list[list[tf.Variable]] = []
-
-    def start_group(self) -> None:
-        """Starts a part: official order sorts its statistics to its end."""
-        self.groups.append([])
-
-    def add(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray],
-        trainable: bool = True,
-    ) -> tf.Variable:
-        """Returns a new float32 variable of the current group."""
-        rng = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
-        value = draw(rng, shape).astype(np.float32)
-        variable = tf.Variable(value, trainable=trainable, name=name)
-        self.groups[-1].append(variable)
-        return variable
-
-    def ordered(self) -> list[tf.Variable]:
-        """Returns all variables in the official order."""
-        return [
-            variable
-            for group in self.groups
-            for trainable in (True, False)
-            for variable in group
-            if variable.trainable == trainable
-        ]
-
-
-def zeros(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns zeros."""
-    return np.zeros(shape)
-
-
-def ones(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns ones."""
-    return np.ones(shape)
-
-
-def he_fan_out(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Normal with variance 2 / fan-out (EfficientNet's own initialiser)."""
-    fan_out = shape[0] * shape[1] * shape[3]
-    return rng.normal(0.0, math.sqrt(2.0 / fan_out), shape)
-
-
-def glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Uniform with variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010)."""
-    fans = shape[0] * shape[1] * (shape[2] + shape[3])
-    limit = math.sqrt(6.0 / fans)
-    return rng.uniform(-limit, limit, shape)
-
-
-def lecun(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Normal with variance 1 / fan-in, cut at two deviations (LeCun 1998)."""
-    # .8796 is the deviation of a normal cut at two deviations.
-    scale = math.sqrt(1.0 / (shape[0] * shape[1] * shape[2])) / 0.87962566
-    values = rng.normal(size=shape)
-    while (outside := np.abs(values) > 2.0).any():
-        values[outside] = rng.normal(size=int(outside.sum()))
-    return values * scale
-
-
-def constant(value: float) -> Callable[..., np.ndarray]:
-    """Returns an initialiser that fills with value."""
-    return lambda _, shape: np.full(shape, value)
-
-
 def _cast(variable: tf.Variable, features: tf.Tensor) -> tf.Tensor:
     return tf.cast(variable, features.dtype)
 
@@ -183,7 +104,7 @@ class Conv2D(tf.Module):
 
     def __init__(
         self,
-        make: VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         kernel_size: int,
         channels_in: int,
@@ -198,7 +119,7 @@ class Conv2D(tf.Module):
         self._strides = strides
         self.kernel = make.add(f"{name}/kernel", shape, draw)
         self.bias = (
-            make.add(f"{name}/bias", (channels_out,), zeros)
+            make.add(f"{name}/bias", (channels_out,), drawing.zeros)
             if use_bias
             else None
         )
@@ -217,7 +138,7 @@ class DepthwiseConv2D(tf.Module):
 
     def __init__(
         self,
-        make: VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         kernel_size: int,
         channels: int,
@@ -242,7 +163,7 @@ class SeparableConv2D(tf.Module):
 
     def __init__(
         self,
-        make: VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         channels_in: int,
         channels_out: int,
@@ -256,7 +177,9 @@ class SeparableConv2D(tf.Module):
         self.pointwise = make.add(
             f"{name}/pointwise_kernel", (1, 1, channels_in, channels_out), draw
         )
-        self.bias = make.add(f"{name}/bias", (channels_out,), constant(bias))
+        self.bias = make.add(
+            f"{name}/bias", (channels_out,), drawing.constant(bias)
+        )
 
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
         """Returns [B, h, w, channels_out]."""
@@ -270,7 +193,7 @@ class BatchNorm(tf.Module):
 
     def __init__(
         self,
-        make: VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         channels: int,
         *,
@@ -281,10 +204,12 @@ class BatchNorm(tf.Module):
         shape = (channels,)
         self._momentum = momentum
         self.epsilon = epsilon
-        self.gamma = make.add(f"{name}/gamma", shape, ones)
-        self.beta = make.add(f"{name}/beta", shape, zeros)
-        self.mean = make.add(f"{name}/moving_mean", shape, zeros, False)
-        self.variance = make.add(f"{name}/moving_variance", shape, ones, False)
+        self.gamma = make.add(f"{name}/gamma", shape, drawing.ones)
+        self.beta = make.add(f"{name}/beta", shape, drawing.zeros)
+        self.mean = make.add(f"{name}/moving_mean", shape, drawing.zeros, False)
+        self.variance = make.add(
+            f"{name}/moving_variance", shape, drawing.ones, False
+        )
 
     def __call__(self, features: tf.Tensor, run: ForwardPass) -> tf.Tensor:
         """Returns normalised features, in training by the batch's own."""

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_aimmo.model import activations, layers, normed
+from efficientdet_aimmo.model import activations, drawing, layers, normed
 
 
-def _maker() -> layers.VariableMaker:
-    make = layers.VariableMaker(0)
+def _maker() -> drawing.VariableMaker:
+    make = drawing.VariableMaker(0)
     make.start_group()
     return make
 
@@ -114,9 +114,9 @@ def test_activation_and_gradient(name: str) -> None:
 @pytest.mark.parametrize(
     ("draw", "variance"),
     [
-        (layers.he_fan_out, 2.0 / (9 * 40)),
-        (layers.glorot, 2.0 / (9 * (30 + 40))),
-        (layers.lecun, 1.0 / (9 * 30)),
+        (drawing.he_fan_out, 2.0 / (9 * 40)),
+        (drawing.glorot, 2.0 / (9 * (30 + 40))),
+        (drawing.lecun, 1.0 / (9 * 30)),
     ],
 )
 def test_initialisers_have_the_variance_of_their_paper(
@@ -132,7 +132,7 @@ def _swish_after_norm(
     together: bool,
 ) -> tuple[list[np.ndarray], list[layers.Update]]:
     """Returns swish of batch norm and its gradients, in one step or two."""
-    make = layers.VariableMaker(0)
+    make = drawing.VariableMaker(0)
     make.start_group()
     norm = layers.BatchNorm(make, "n", 32, momentum=0.9, epsilon=1e-3)
     rng = np.random.default_rng(4)

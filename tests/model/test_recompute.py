@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from efficientdet_aimmo.model import detector as detector_lib
-from efficientdet_aimmo.model import layers, recompute
+from efficientdet_aimmo.model import drawing, layers, recompute
 from tests.training import tiny
 
 # Residual branches in the heads, so that stochastic depth has something to do.
@@ -72,12 +72,12 @@ def _block(
 
 def _compiled(recomputed: list[tf.Tensor] | None) -> list[np.ndarray]:
     """Returns gradients and updates of three small blocks in one graph."""
-    make = layers.VariableMaker(0)
+    make = drawing.VariableMaker(0)
     make.start_group()
     blocks = [
         (
             layers.DepthwiseConv2D(
-                make, f"{i}", 3, 4, layers.he_fan_out, strides=1
+                make, f"{i}", 3, 4, drawing.he_fan_out, strides=1
             ),
             layers.BatchNorm(make, f"{i}", 4, momentum=0.9, epsilon=0.1),
         )

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo import whole as whole_lib
+from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.training import bad_records, measure, monitor, start
@@ -182,7 +183,9 @@ def test_a_validation_record_always_ends_the_run(
     measured = measure.Measurer.measure
 
     def of_damaged(self: measure.Measurer, *arguments: Any) -> None:
-        with mock.patch.object(self, "_val", damaged):
+        size = self._config.eval.eval_batch_size
+        batches = pipeline.build_eval_dataset(damaged.files, self._config, size)
+        with mock.patch.multiple(self, _val=damaged, _batches=batches):
             measured(self, *arguments)
 
     monkeypatch.setattr(measure.Measurer, "measure", of_damaged)
