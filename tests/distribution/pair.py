@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # 6 and 8.
 SETTINGS = (
     "image_size=64,fpn_cell_repeats=1,box_class_repeats=1,"
-    "fpn_num_filters=16,optimizer=adam,learning_rate=0.002,"
+    "fpn_num_filters=16,optimizer=sgd,learning_rate=0.02,"
     "learning_rate_batch=0,moving_average_decay=0.9,map_freq=1,"
     "save_checkpoints_steps=3,keep_checkpoints=9,log_steps=1,num_pictures=1,"
     "survival_prob=0.8,wait_for_workers=240,num_threads=1"
