@@ -10,7 +10,7 @@ from pycocotools import cocoeval
 _MOST_IOU = 1.0 - 1e-10  # what a threshold of 1 asks for
 
 
-class Evaluation(cocoeval.COCOeval):  # type: ignore[misc]
+class Evaluation(cocoeval.COCOeval):
     """COCOeval that only looks at pairs that overlap enough to match.
 
     pycocotools tries every detection with every object, for each threshold and

@@ -18,7 +18,7 @@ NUM_CLASSES = 3
 
 def _rows(draw: np.random.Generator, is_found: bool) -> list[dict]:
     """Returns annotations on a coarse grid: overlaps and scores tie."""
-    rows = []
+    rows: list[dict] = []
     for image in range(1, 13):
         most = (0, 120, 30)[image % 3] if is_found else (8, 0, 8)[image // 5]
         for _ in range(most):
