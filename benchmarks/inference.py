@@ -173,6 +173,21 @@ def _functions(num_classes: int) -> dict[str, Callable[[], object]]:
     }
 
 
+def make_inference(num_classes: int) -> Callable[[], object]:
+    """Returns a function that detects in a prepared image, as evaluation."""
+    import tensorflow as tf
+
+    from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
+
+    detector, config = make_detector(num_classes)
+    evaluator = evaluator_lib.Evaluator(
+        detector, config, [str(number) for number in range(num_classes)]
+    )
+    images = _images(config.data.image_size)
+    scales, sizes = tf.constant([3.75]), tf.constant([STORED[:2]])
+    return lambda: evaluator.detect(images, scales, sizes)
+
+
 def _ratio(over: list[Cost], under: list[Cost]) -> tuple[float, float]:
     pairs = list(zip(over, under, strict=True))
     return (
