@@ -75,7 +75,7 @@ def _candidates(logits: tf.Tensor, nms: config_lib.Nms) -> _Candidates:
     least = tf.constant(_least_logit(nms))
     limit = nms.max_nms_inputs or num_anchors * num_classes
     # As many anchors as may enter have a logit of at least this one, so no pair
-    # below it does. To find it takes an eighth of the time of sorting.
+    # below it does. To find it takes a third of the time of sorting.
     if limit < num_anchors:
         least = tf.maximum(
             least, tf.raw_ops.NthElement(input=best, n=limit - 1, reverse=True)
