@@ -120,7 +120,7 @@ def test_figures_by_hand(
 
 def test_two_replicas_in_a_folder_that_is_there(
     rehearsals: Rehearsals,
-    two_devices: list[str],
+    mirrored: tf.distribute.Strategy,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -130,8 +130,7 @@ def test_two_replicas_in_a_folder_that_is_there(
     monkeypatch.setattr(dry_run, "NUM_STEPS", 7)
     monkeypatch.setattr(need, "estimate", lambda *_: NEED)
     config, train = rehearsing.settings(rehearsals.records)
-    strategy = tf.distribute.MirroredStrategy(two_devices)
-    with strategy.scope():
+    with mirrored.scope():
         state = state_lib.TrainState(config)
     state.step.assign(3)
     model_dir = rehearsals.folder / "model"
@@ -142,11 +141,11 @@ def test_two_replicas_in_a_folder_that_is_there(
     before = _tree(rehearsals.folder)
     rehearsals.run(
         "model",
-        spread=replicas.Distribution(strategy=strategy),
+        spread=replicas.Distribution(strategy=mirrored),
         val=True,
     )
     assert _tree(rehearsals.folder) == before
-    own = strategy.experimental_local_results(steps.batches[0].images)
+    own = mirrored.experimental_local_results(steps.batches[0].images)
     assert [part.shape for part in own] == [(4, 64, 64, 3)] * 2
     said = capsys.readouterr().out
     assert "Going on after step 3 " in said
