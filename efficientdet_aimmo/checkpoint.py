@@ -2,43 +2,49 @@
 
 A checkpoint is a folder `checkpoints/step-00000120` with TensorFlow's tensor
 bundle (variables under their official names, readable by
-tf.train.load_checkpoint) and meta.json with the bundle's checksums. The folder
-is written beside, flushed and renamed; older ones go only after that.
+tf.train.load_checkpoint) and meta.json with the checksums of all. Older ones go
+only when it is whole.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from efficientdet_aimmo import whole
 from hparams import config as config_lib
 from hparams import serialize
+from tfrecord_tools import storage
 
 # The suffix under which official checkpoints keep a moving average too.
 AVERAGE_SUFFIX = "/ExponentialMovingAverage"
 
 # Names of what is no weight of the detector: the steps done, those of them that
-# were skipped, and what the optimizer keeps.
+# were skipped, the bad records drawn, under float16 the loss scale, the finite
+# steps since it last changed and those that overflowed, and what the optimizer
+# keeps.
 STEP = "step"
 SKIPPED = "skipped_steps"
+BAD_DRAWS = "bad_draws"
+LOSS_SCALE = "loss_scale"
+GOOD_STEPS = "good_steps"
+OVERFLOWED = "overflowed_steps"
 OPTIMIZER = "optimizer/"
+_COUNTS = (STEP, SKIPPED, BAD_DRAWS, LOSS_SCALE, GOOD_STEPS, OVERFLOWED)
 
-_FOLDER = "checkpoints"
+FOLDER = "checkpoints"  # in the model_dir
 _BUNDLE = "variables"
-META = "meta.json"
 _NAME = re.compile(r"step-(\d{8,})")
+_FIELDS = {"step", "files", "config", "classes", "data_identity", "threads"}
 
 
-class CheckpointError(ValueError):
+class CheckpointError(whole.DamageError):
     """A checkpoint that is damaged or does not fit."""
 
 
@@ -73,9 +79,16 @@ class Checkpoint:
     step: int
     meta: Meta
 
+    def _reader(self) -> Any:
+        # tf.train.load_checkpoint takes a prefix for a folder in a file system
+        # whose folders are prefixes themselves.
+        path = storage.join(self.path, _BUNDLE)
+        with whole.reached(path), storage.as_os_errors(path):
+            return tf.compat.v1.train.NewCheckpointReader(path)
+
     def values(self) -> dict[str, np.ndarray]:
         """Returns all variables by name."""
-        reader = tf.train.load_checkpoint(os.path.join(self.path, _BUNDLE))
+        reader = self._reader()
         return {
             name: reader.get_tensor(name)
             for name in reader.get_variable_to_shape_map()
@@ -83,8 +96,7 @@ class Checkpoint:
 
     def has_average(self) -> bool:
         """Returns whether a moving average was kept."""
-        reader = tf.train.load_checkpoint(os.path.join(self.path, _BUNDLE))
-        names = reader.get_variable_to_shape_map()
+        names = self._reader().get_variable_to_shape_map()
         return any(name.endswith(AVERAGE_SUFFIX) for name in names)
 
     def weights(self) -> dict[str, np.ndarray]:
@@ -98,26 +110,9 @@ class Checkpoint:
         plain = {
             name: value
             for name, value in values.items()
-            if name not in (STEP, SKIPPED) and not name.startswith(OPTIMIZER)
+            if name not in _COUNTS and not name.startswith(OPTIMIZER)
         }
         return averages or plain
-
-
-def _digest(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def flush(path: str) -> None:
-    """Makes a file's or folder's content survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _meta_json(meta: Meta) -> dict[str, Any]:
@@ -143,19 +138,30 @@ def save(
     Raises:
       OSError: the disk is full or not writable; older checkpoints are intact.
     """
-    parent = os.path.join(model_dir, _FOLDER)
     final = path_of(model_dir, step)
     if not is_whole(final):
-        beside = os.path.join(parent, f".writing-{step:08}")
-        shutil.rmtree(beside, ignore_errors=True)
-        os.makedirs(beside)
-        _write(beside, step, variables, meta)
-        shutil.rmtree(final, ignore_errors=True)
-        os.rename(beside, final)
-        flush(parent)
-    for old in _steps(model_dir)[:-keep]:
-        shutil.rmtree(path_of(model_dir, old))
+        whole.write_folder(
+            final,
+            {"step": step, **_meta_json(meta)},
+            lambda folder: _write_bundle(folder, variables),
+        )
+    _remove_old(model_dir, step, keep)
     return final
+
+
+def _remove_old(model_dir: str, newest: int, keep: int) -> None:
+    """Removes all but the newest `keep` of the checkpoints up to a step.
+
+    Those of later steps are damaged, or the run would have gone on from them:
+    they take nobody's place, and go when the run has passed them.
+    """
+    older = [step for step in _steps(model_dir) if step < newest]
+    paths = [path_of(model_dir, step) for step in older]
+    finished = [path for path in paths if whole.has_meta(path)]
+    unfinished = [path for path in paths if path not in finished]
+    whole.remove_leftovers(storage.join(model_dir, FOLDER))
+    for path in [*unfinished, *finished[: max(0, len(finished) - keep + 1)]]:
+        whole.remove_folder(path)
 
 
 def is_whole(path: str) -> bool:
@@ -167,42 +173,27 @@ def is_whole(path: str) -> bool:
     return True
 
 
-def _write(
-    folder: str, step: int, variables: Mapping[str, tf.Variable], meta: Meta
-) -> None:
-    """Writes a checkpoint's files and flushes them."""
+def _write_bundle(folder: str, variables: Mapping[str, tf.Variable]) -> None:
     names = sorted(variables)
-    try:
+    path = storage.join(folder, _BUNDLE)
+    with storage.as_os_errors(path):
         tf.raw_ops.SaveV2(
-            prefix=os.path.join(folder, _BUNDLE),
+            prefix=path,
             tensor_names=names,
             shape_and_slices=[""] * len(names),
             tensors=[variables[name].read_value() for name in names],
         )
-    except tf.errors.OpError as error:
-        raise OSError(f"{folder}: {error.message}") from error
-    files = {
-        name: _digest(os.path.join(folder, name))
-        for name in sorted(os.listdir(folder))
-    }
-    with open(os.path.join(folder, META), "w", encoding="utf-8") as file:
-        json.dump({"step": step, "files": files, **_meta_json(meta)}, file)
-    for name in [*files, META]:
-        flush(os.path.join(folder, name))
-    flush(folder)
 
 
 def path_of(model_dir: str, step: int) -> str:
     """Returns the folder of a step's checkpoint, whether there or not."""
-    return os.path.join(model_dir, _FOLDER, f"step-{step:08}")
+    return storage.join(model_dir, FOLDER, f"step-{step:08}")
 
 
 def _steps(model_dir: str) -> list[int]:
-    """Returns the steps of all checkpoints, oldest first."""
-    parent = os.path.join(model_dir, _FOLDER)
-    if not os.path.isdir(parent):
-        return []
-    found = (_NAME.fullmatch(name) for name in os.listdir(parent))
+    """Returns the steps of all folders that are called so, oldest first."""
+    names = storage.names(storage.join(model_dir, FOLDER))
+    found = (_NAME.fullmatch(name) for name in names)
     return sorted(int(match.group(1)) for match in found if match)
 
 
@@ -211,15 +202,18 @@ def open_checkpoint(path: str) -> Checkpoint:
 
     Raises:
       CheckpointError: the folder is no checkpoint, or its content is damaged.
+      UserError: the object store cannot be reached.
     """
     try:
-        with open(os.path.join(path, META), encoding="utf-8") as file:
-            content = json.load(file)
-        for name, expected in content["files"].items():
-            if _digest(os.path.join(path, name)) != expected:
-                raise CheckpointError(
-                    f"{path}/{name} is damaged: its checksum differs."
-                )
+        content = whole.read_folder(path)
+        if (
+            set(content) != _FIELDS
+            or f"{_BUNDLE}.index" not in content["files"]
+        ):
+            raise CheckpointError(
+                f"{path}/{whole.META} is not that of a checkpoint: it has the"
+                f" fields {', '.join(sorted(content))}."
+            )
         meta = Meta(
             serialize.from_json(json.dumps(content["config"])),
             tuple(content["classes"]),
@@ -227,13 +221,9 @@ def open_checkpoint(path: str) -> Checkpoint:
             content["threads"],
         )
         return Checkpoint(path, content["step"], meta)
-    except (
-        OSError,
-        json.JSONDecodeError,
-        KeyError,
-        TypeError,
-        config_lib.HParamError,
-    ) as error:
+    except whole.DamageError as error:
+        raise CheckpointError(str(error)) from error
+    except (KeyError, TypeError, config_lib.HParamError) as error:
         raise CheckpointError(
             f"{path} is no whole checkpoint ({type(error).__name__}: {error})."
         ) from error
@@ -242,21 +232,28 @@ def open_checkpoint(path: str) -> Checkpoint:
 def is_checkpoint(path: str) -> bool:
     """Returns whether a folder is a checkpoint of this package."""
     return all(
-        os.path.exists(os.path.join(path, name))
-        for name in (META, f"{_BUNDLE}.index")
+        storage.is_file(storage.join(path, name))
+        for name in (whole.META, f"{_BUNDLE}.index")
     )
 
 
 def is_model_dir(path: str) -> bool:
     """Returns whether a run has, or had, its checkpoints in a folder."""
-    return os.path.isdir(os.path.join(path, _FOLDER))
+    return storage.is_folder(storage.join(path, FOLDER))
 
 
 def latest(model_dir: str) -> tuple[Checkpoint | None, list[str]]:
-    """Returns the newest whole checkpoint, and the faults of newer ones."""
+    """Returns the newest whole checkpoint, and the faults of newer ones.
+
+    Raises:
+      UserError: the object store cannot be reached.
+    """
     faults: list[str] = []
-    for step in reversed(_steps(model_dir)):
-        path = path_of(model_dir, step)
+    with whole.reached(model_dir):
+        paths = [path_of(model_dir, step) for step in _steps(model_dir)]
+        if storage.is_remote(model_dir):  # unfinished is absent there
+            paths = [path for path in paths if whole.has_meta(path)]
+    for path in reversed(paths):
         try:
             return open_checkpoint(path), faults
         except CheckpointError as error:
@@ -273,6 +270,9 @@ def restore(
       CheckpointError: names or shapes are not exactly those saved.
     """
     values = checkpoint.values()
+    if BAD_DRAWS in variables:
+        # Older checkpoints lack it: a bad record ended a run then.
+        values.setdefault(BAD_DRAWS, np.zeros([], np.int64))
     unknown = sorted(set(values) ^ set(variables))
     if unknown:
         raise CheckpointError(

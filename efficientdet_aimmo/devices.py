@@ -52,14 +52,20 @@ def check_gpus(shown: list[str], visible: str | None, usable: int) -> None:
     )
 
 
-def describe() -> str:
-    """Returns what TensorFlow computes on."""
+def describe(num_replicas: int) -> str:
+    """Returns what TensorFlow computes on.
+
+    Args:
+      num_replicas: devices that are used, on all machines.
+    """
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         threads = tf.config.threading.get_intra_op_parallelism_threads()
-        return f"CPU, {threads or 'all'} threads"
+        split = f", as {num_replicas} devices" if num_replicas > 1 else ""
+        return f"CPU, {threads or 'all'} threads{split}"
     names = [
         tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
         for gpu in gpus
     ]
-    return f"{len(gpus)} GPU: {', '.join(names)}; one is used"
+    used = "one is used" if num_replicas == 1 else "all are used"
+    return f"{len(gpus)} GPU here: {', '.join(names)}; {used}"

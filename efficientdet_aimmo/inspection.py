@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from efficientdet_aimmo import anchors, memory
+from efficientdet_aimmo import anchors, memory, precision
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.model import profile
 from hparams import config as config_lib
@@ -62,6 +62,7 @@ def inspect(
       config: its configuration.
       classes_from: where the number of classes comes from, for the reader.
     """
+    config, _ = precision.resolve(config, None, precision.capabilities())
     detector = detector_lib.Detector(config)
     graph = profile.trace_inference(detector, config.data.image_size)
     return Inspection(
@@ -161,12 +162,16 @@ def _memory(found: Inspection) -> list[str]:
     train_batch = config.train.train_batch_size
     eval_batch = config.eval.eval_batch_size
     optimizer = config.optimizer.optimizer
+    recomputed = ", recomputed" if config.runtime.grad_checkpoint else ""
     rows = [
         ("weights", estimate.weights),
         ("gradients", estimate.gradients),
         (f"optimizer ({optimizer})", estimate.optimizer_slots),
         ("moving average", estimate.moving_average),
-        ("training, activations per image", estimate.training_per_image),
+        (
+            f"training, activations per image{recomputed}",
+            estimate.training_per_image,
+        ),
         (
             "  of these kept for the backward pass",
             estimate.kept_per_image,
@@ -241,6 +246,7 @@ def to_json(found: Inspection) -> str:
             "training": found.memory.training(train_batch),
             "inference": found.memory.inference(eval_batch),
         },
+        "grad_checkpoint": config.runtime.grad_checkpoint,
         "train_batch_size": train_batch,
         "eval_batch_size": eval_batch,
     }

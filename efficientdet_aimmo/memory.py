@@ -8,6 +8,9 @@ for an image and 400 MiB once. The estimate of the same is 700, 1386 and
 image, and some hundred MiB for TensorFlow itself, are to be expected. Inference
 grew by 121 MiB for an image, estimated 72: the convolutions' work space counts
 for more where nothing is kept.
+
+With grad_checkpoint (D2, 768x768, one image) a step's growth fell from 3246 to
+1458 MiB; the estimate is 2314 and 627 MiB.
 """
 
 from __future__ import annotations

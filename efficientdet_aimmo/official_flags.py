@@ -16,21 +16,26 @@ LEAVES = {
     "num_epochs": "num_epochs",
     "save_checkpoints_steps": "save_checkpoints_steps",
     "tf_random_seed": "seed",
+    "strategy": "strategy",
 }
 # The same with flags that the official command does not have.
-OWN_LEAVES = {"on_nan": "on_nan", "max_skipped_steps": "max_skipped_steps"}
+OWN_LEAVES = {
+    "on_nan": "on_nan",
+    "max_skipped_steps": "max_skipped_steps",
+    "preemption_notice": "preemption_notice",
+    "accumulate_steps": "accumulate_steps",
+    "precision": "precision",
+    "bad_records": "bad_records",
+    "bad_records_max_share": "bad_records_max_share",
+}
 _ALL_LEAVES = {**LEAVES, **OWN_LEAVES}
 
 # Flags without a meaning here: what to use instead.
 REFUSED = {
-    "tpu": "training runs on one CPU or GPU",
-    "gcp_project": "training runs on this machine",
-    "tpu_zone": "training runs on this machine",
-    "strategy": "training runs on one device",
-    "num_cores": "training runs on one device",
-    "num_cores_per_replica": "training runs on one device",
-    "use_spatial_partition": "training runs on one device",
-    "input_partition_dims": "training runs on one device",
+    "num_cores": "all cores of the TPU, or all GPUs, are used",
+    "num_cores_per_replica": "a replica is one device",
+    "use_spatial_partition": "an image stays on one device",
+    "input_partition_dims": "an image stays on one device",
     "use_xla": "the step is compiled by TensorFlow without XLA",
     "use_fake_data": "examples/aimmo_street is a small real data set",
     "eval_name": "figures go to MODEL_DIR/eval/STEP.json",

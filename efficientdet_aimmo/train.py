@@ -17,6 +17,8 @@ import sys
 from absl import flags
 
 from efficientdet_aimmo import official_flags
+from efficientdet_aimmo.training import stopping
+from hparams import config as config_lib
 from tfrecord_tools import command
 
 FLAGS = flags.FlagValues()
@@ -105,6 +107,38 @@ flags.DEFINE_integer(
     " number, which is the one used",
     flag_values=FLAGS,
 )
+flags.DEFINE_bool(
+    "dry_run",
+    False,
+    "take 20 steps with the images that have the most objects, say what the run"
+    " will take of memory, time and disk, and write nothing",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "worker",
+    None,
+    "--strategy=multi-gpus: HOST:PORT of all workers, commas between them, the"
+    " same everywhere; or TF_CONFIG in the environment",
+    flag_values=FLAGS,
+)
+flags.DEFINE_integer(
+    "worker_index",
+    None,
+    "--strategy=multi-gpus: this one's place in --worker, from 0",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "tpu",
+    None,
+    "--strategy=tpu: the TPU's name or grpc:// address, 'local' on its machine",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "tpu_zone", None, "--strategy=tpu: the TPU's zone", flag_values=FLAGS
+)
+flags.DEFINE_string(
+    "gcp_project", None, "--strategy=tpu: the TPU's project", flag_values=FLAGS
+)
 for name, leaf in {
     **official_flags.LEAVES,
     **official_flags.OWN_LEAVES,
@@ -121,6 +155,16 @@ for name, instead in official_flags.REFUSED.items():
 def main(values: flags.FlagValues) -> None:
     """Trains."""
     config, names = official_flags.resolve(values)
+    with stopping.leave_at_once():
+        _train(config, names, values)
+
+
+def _train(
+    config: config_lib.Config,
+    names: tuple[str, ...] | None,
+    values: flags.FlagValues,
+) -> None:
+    from efficientdet_aimmo.distribution import strategies
     from efficientdet_aimmo.training import start
 
     start.start(
@@ -138,6 +182,15 @@ def main(values: flags.FlagValues) -> None:
             reuse_head=values.reuse_head,
             num_examples_per_epoch=values.num_examples_per_epoch,
             environment=command.environment(),
+            machines=strategies.Request(
+                worker=values.worker,
+                worker_index=values.worker_index,
+                tf_config=command.environment().get("TF_CONFIG") or None,
+                tpu=values.tpu,
+                tpu_zone=values.tpu_zone,
+                gcp_project=values.gcp_project,
+            ),
+            dry_run=values.dry_run,
         ),
     )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import convert_to_constants
 
 from efficientdet_aimmo import checkpoint as checkpoint_lib
 from efficientdet_aimmo.model import detector as detector_lib
@@ -50,6 +51,8 @@ def find(model_dir: str, path: str | None) -> checkpoint_lib.Checkpoint:
             f"{model_dir} has no whole checkpoint. {found} Expected a folder"
             " that efficientdet_aimmo.train wrote.",
         )
+    for fault in faults:
+        print(f"warning: {fault} The one before is used.", flush=True)
     return newest
 
 
@@ -94,3 +97,31 @@ def load_detector(model_dir: str, path: str | None) -> LoadedModel:
         checkpoint.meta.classes,
         checkpoint.step,
     )
+
+
+def frozen(
+    detector: Callable[[tf.Tensor, bool], detector_lib.Outputs],
+    image_size: tuple[int, int],
+) -> Callable[[tf.Tensor, bool], detector_lib.Outputs]:
+    """Returns the detector with its weights as they are now, for inference.
+
+    What follows from the weights alone is then computed once, and batch norm
+    becomes part of the convolutions: see benchmarks/README.md. Outputs differ
+    by rounding.
+
+    Args:
+      detector: (images, training) -> Outputs.
+      image_size: (height, width) of the network's input.
+    """
+    shape = [None, *image_size, 3]
+    traced = tf.function(
+        lambda images: tuple(detector(images, False)), autograph=False
+    ).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    constant = convert_to_constants.convert_variables_to_constants_v2(traced)
+
+    def detect(images: tf.Tensor, training: bool) -> detector_lib.Outputs:
+        if training:
+            raise ValueError("Frozen weights cannot be trained.")
+        return detector_lib.Outputs(*constant(images))
+
+    return detect

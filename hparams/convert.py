@@ -156,6 +156,8 @@ def of_leaf(found: leaf.Leaf, given: object) -> object:
     Raises:
       HParamError: it cannot be converted.
     """
+    if given is False and "off" in (found.limits.choices or ()):
+        return "off"  # YAML's reading of the word
     try:
         if found.name == "image_size":
             return image_size(given)

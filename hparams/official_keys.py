@@ -16,6 +16,7 @@ from hparams import convert
 # with what is worth knowing, '' where there is nothing.
 SAME: Mapping[str, str] = {
     "act_type": "",
+    "strategy": "Not set (null) leaves the preset's: one device.",
     "image_size": "As text WIDTHxHEIGHT, as a list [height, width].",
     "input_rand_hflip": "",
     "jitter_min": "",
@@ -58,6 +59,7 @@ SAME: Mapping[str, str] = {
     "fpn_weight_method": "Not set (null) leaves the preset's.",
     "survival_prob": "Not set (null) leaves the preset's.",
     "lr_decay_method": "",
+    "grad_checkpoint": "Blocks, BiFPN cells and heads; gradients are the same.",
     "moving_average_decay": "Batch-norm statistics are averaged too.",
     "backbone_name": "",
     "var_freeze_expr": (
@@ -85,6 +87,7 @@ MAY_BE_UNSET = (
     "survival_prob",
     "iou_loss_type",
     "var_freeze_expr",
+    "strategy",
     "nms_configs.iou_thresh",
     "nms_configs.sigma",
 )
@@ -147,9 +150,14 @@ FIXED: Mapping[str, Fixed] = {
         "Pixels are scaled by mean_rgb and stddev_rgb; 127.5 for both gives -1"
         " to 1.",
     ),
-    "strategy": Fixed(None, "A run uses one device."),
-    "mixed_precision": Fixed(False, "All is computed in float32."),
-    "loss_scale": Fixed(None, "All is computed in float32, without a scale."),
+    "mixed_precision": Fixed(
+        False, "Use precision=float16 on GPUs, precision=bfloat16 on TPUs."
+    ),
+    "loss_scale": Fixed(
+        None,
+        "With precision=float16 it moves by itself; use loss_scale_start,"
+        " loss_scale_steps, loss_scale_floor.",
+    ),
     "separable_conv": Fixed(
         True, "BiFPN and heads use separable convolutions."
     ),
@@ -186,7 +194,6 @@ FIXED: Mapping[str, Fixed] = {
     "positives_momentum": Fixed(
         None, "Losses are divided by the batch's own number of positives."
     ),
-    "grad_checkpoint": Fixed(False, "Activations are kept, not recomputed."),
     "verbose": Fixed(1, "Steps between lines of the log are log_steps."),
     "save_freq": Fixed(
         "epoch",

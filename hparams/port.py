@@ -20,8 +20,8 @@ UNUSED: Mapping[str, str] = {
     "project_name": "the run's folder is --model_dir",
     "train_set": "the training records are --train_file_pattern",
     "val_set": "the validation records are --val_file_pattern",
-    "num_gpus": "a run uses one GPU of those that CUDA_VISIBLE_DEVICES shows,"
-    " or the CPU if that is -1",
+    "num_gpus": "a run uses one GPU, with --strategy=gpus all that"
+    " CUDA_VISIBLE_DEVICES shows, and the CPU if that is -1",
 }
 
 _RGB = "Their order is red, green, blue, and pixels are 0 to 1 in the port."

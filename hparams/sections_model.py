@@ -62,6 +62,12 @@ class Model(leaf.Section):
     batch_norm_epsilon: float = leaf.leaf(
         1e-3, "Added to the variance in batch norm.", above=0.0
     )
+    sync_batch_norm_below: int = leaf.leaf(
+        16,
+        "Images of a replica at once below which batch norm takes its"
+        " statistics over all replicas; 0: each takes its own.",
+        at_least=0,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -85,6 +85,37 @@ class Train(leaf.Section):
     """The course of a training run."""
 
     train_batch_size: int = leaf.leaf(64, "Images per step.", at_least=1)
+    accumulate_steps: int = leaf.leaf(
+        1,
+        "Parts in which a batch passes the network, one after the other, with"
+        " one update at the end; train_batch_size is the whole.",
+        at_least=1,
+    )
+    precision: str = leaf.leaf(
+        "float32",
+        "What the network computes in while it is trained; weights, statistics,"
+        " outputs, losses and updates are float32. auto: float16 where all GPUs"
+        " have compute capability 7.0 or more, else float32.",
+        choices=("float32", "float16", "bfloat16", "auto"),
+    )
+    loss_scale_start: float = leaf.leaf(
+        2.0**15,
+        "float16: what the loss is multiplied by at first; halved by a step"
+        " whose gradient overflows.",
+        at_least=1.0,
+        at_most=2.0**40,
+    )
+    loss_scale_steps: int = leaf.leaf(
+        2000,
+        "float16: finite steps in a row after which the scale is doubled.",
+        at_least=1,
+    )
+    loss_scale_floor: float = leaf.leaf(
+        1.0,
+        "float16: the least scale; a step that is not finite at it is refused.",
+        at_least=1.0,
+        at_most=2.0**15,
+    )
     num_epochs: int = leaf.leaf(
         300, "Passes over the training images.", at_least=1
     )
@@ -110,6 +141,7 @@ class Train(leaf.Section):
                 f" {self.var_freeze_expr!r}, expected a regular expression"
                 f" ({error})."
             ) from None
+        leaf.check_order(self, "loss_scale_floor", "loss_scale_start")
         if self.freeze_epochs and not self.var_freeze_expr:
             raise leaf.HParamError(
                 f"Hyper-parameter 'freeze_epochs' is {self.freeze_epochs}, but"
@@ -188,9 +220,54 @@ class Runtime(leaf.Section):
     max_skipped_steps: int = leaf.leaf(
         10, "skip: the run stops at one more refused step.", at_least=0
     )
+    strategy: str = leaf.leaf(
+        "",
+        "Devices of a run; '': one, gpus: all of this machine, multi-gpus:"
+        " those of several workers, tpu: a TPU. Batch sizes are of all"
+        " devices.",
+        choices=("", "gpus", "multi-gpus", "tpu"),
+    )
+    virtual_devices: int = leaf.leaf(
+        0,
+        "CPU devices that stand in for GPUs with strategy gpus or multi-gpus,"
+        " to try a run out where there is none; 0: real GPUs.",
+        at_least=0,
+    )
+    wait_for_workers: int = leaf.leaf(
+        600,
+        "Seconds that a worker of multi-gpus waits at the start for the others;"
+        " after that it stops with 75.",
+        at_least=1,
+    )
+    bad_records: str = leaf.leaf(
+        "fail",
+        "A training record that cannot be read, parsed or decoded ends the run,"
+        " or is skipped: a copy of another image of its batch has its place. A"
+        " validation record always ends it: measures would be of other images.",
+        choices=("fail", "skip"),
+    )
+    bad_records_max_share: float = leaf.leaf(
+        0.01,
+        "skip: the run ends when more of the images drawn, of one epoch at"
+        " least, are bad.",
+        at_least=0.0,
+        at_most=1.0,
+    )
     log_steps: int = leaf.leaf(
         20, "Steps between lines of the log.", at_least=1
     )
     num_threads: int = leaf.leaf(
         0, "CPU threads of one operation; 0: all cores.", at_least=0
+    )
+    preemption_notice: str = leaf.leaf(
+        "auto",
+        "auto: on Google Compute Engine, and where the environment has"
+        " GCE_METADATA_HOST, the notice of preemption stops the run as SIGTERM"
+        " does; off: nobody is asked.",
+        choices=("auto", "off"),
+    )
+    grad_checkpoint: bool = leaf.leaf(
+        False,
+        "Activations are computed again in the backward pass, not kept: about"
+        " half the memory for a third more time.",
     )

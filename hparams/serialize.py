@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hparams import config, leaf
@@ -23,6 +23,25 @@ class Difference(typing.NamedTuple):
         return (
             f"{self.name}: {to_text(last, self.a)} -> {to_text(last, self.b)}"
         )
+
+
+# Leaves that came after the first runs were saved, each with the value that is
+# what was done before there was the leaf.
+_LATER: Mapping[str, object] = {
+    "bad_records": "fail",
+    "bad_records_max_share": 0.01,
+    "precision": "float32",
+    "loss_scale_start": 2.0**15,
+    "loss_scale_steps": 2000,
+    "loss_scale_floor": 1.0,
+    "accumulate_steps": 1,
+    "sync_batch_norm_below": 16,
+    "strategy": "",
+    "virtual_devices": 0,
+    "wait_for_workers": 600,
+    "preemption_notice": "auto",
+    "grad_checkpoint": False,
+}
 
 
 def _values(source: config.Config) -> Iterator[tuple[leaf.Leaf, object]]:
@@ -57,14 +76,15 @@ def _check_names(where: str, given: Any, known: tuple[str, ...]) -> None:
                 " hyper-parameter of this version."
             )
     for name in known:
-        if name not in given:
+        if name not in given and name not in _LATER:
             raise leaf.HParamError(f"The config's {where} lacks {name!r}.")
 
 
 def from_json(text: str) -> config.Config:
     """Returns the config that to_json wrote.
 
-    Nothing is filled in: a config that was saved says everything.
+    Nothing is filled in but what came later: a config that was saved says
+    everything that there was.
 
     Raises:
       HParamError: the text is no JSON, a name is unknown, missing or there
@@ -84,7 +104,8 @@ def from_json(text: str) -> config.Config:
     for name, kind in kinds.items():
         known = tuple(f.name for f in dataclasses.fields(kind))
         _check_names(f"section {name!r}", given[name], known)
-        sections[name] = kind(**given[name])
+        later = {n: _LATER[n] for n in known if n in _LATER}
+        sections[name] = kind(**{**later, **given[name]})
     return config.Config(**sections)
 
 

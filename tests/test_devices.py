@@ -49,4 +49,4 @@ def test_what_is_meant_goes_on(
 
 
 def test_description_names_the_device() -> None:
-    assert devices.describe().startswith(("CPU, ", "1 GPU: "))
+    assert devices.describe(1).startswith(("CPU, ", "1 GPU: "))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from efficientdet_aimmo import evaluate, show
@@ -17,7 +19,7 @@ from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import report
 from tests import detection_cases
-from tfrecord_tools import command
+from tfrecord_tools import command, schema
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,39 @@ def test_evaluate_prints_and_writes_what_the_evaluator_finds(
     assert report.read(str(tmp_path / "00000007.json")) == expected
     assert expected.metrics.images == 3
     assert expected.metrics.objects == 4
+
+
+def test_an_image_that_cannot_be_decoded_is_named(
+    records: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    damaged = tmp_path / "records"
+    shutil.copytree(records, damaged)
+    shard = min(damaged.glob("val-*"))
+    examples = [
+        tf.train.Example.FromString(record.numpy())
+        for record in tf.data.TFRecordDataset(str(shard))
+    ]
+    feature = examples[-1].features.feature
+    feature[schema.ENCODED].bytes_list.value[0] = b"no image"
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for example in examples:
+            writer.write(example.SerializeToString())
+    content = json.loads((damaged / schema.MANIFEST_NAME).read_text())
+    entry = content["splits"]["val"]["shards"][0]
+    entry["bytes"] = shard.stat().st_size
+    entry["sha256"] = hashlib.sha256(shard.read_bytes()).hexdigest()
+    (damaged / schema.MANIFEST_NAME).write_text(json.dumps(content))
+    image_id = feature[schema.SOURCE_ID].bytes_list.value[0].decode()
+    expected = (
+        f"error: Image {image_id} ({shard.name}, record {len(examples) - 1})"
+        " cannot be decoded: "
+    )
+    assert _evaluate(damaged) == 65
+    assert expected in capsys.readouterr().err
+    assert _show(damaged, tmp_path, tmp_path / "out", "--min_score=0.3") == 65
+    assert expected in capsys.readouterr().err
 
 
 def test_ground_truth_beside_the_records_is_found(

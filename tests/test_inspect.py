@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from efficientdet_aimmo import inspection
 from efficientdet_aimmo.model import detector as detector_lib
-from efficientdet_aimmo.model import layers, profile
+from efficientdet_aimmo.model import drawing, profile
 from hparams import config as config_lib
 from hparams import override, presets
 
@@ -58,7 +58,7 @@ def _no_drawing() -> Iterator[None]:
     """Lets weights begin as zeros: drawing those of d7x takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("he_fan_out", "glorot", "lecun"):
-            patch.setattr(layers, name, layers.zeros)
+            patch.setattr(drawing, name, drawing.zeros)
         yield
 
 

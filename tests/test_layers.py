@@ -14,11 +14,13 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("hparams", "tfrecord_tools", "efficientdet_aimmo")
-# What the detector may import of the tools: what both say of a record.
+# What the detector may import of the tools: what both say of a record,
+# and where files lie.
 SHARED_TOOLS = {
     "tfrecord_tools.schema",
     "tfrecord_tools.command",
     "tfrecord_tools.object_faults",
+    "tfrecord_tools.storage",
 }
 # What several commands read from flags.
 FLAG_MODULES = {
@@ -31,8 +33,17 @@ FLAG_MODULES = {
 # itself; training alone imports a part of its own level, evaluation. Both of
 # these read checkpoints, so checkpoint, weights and pretrained stand below.
 LEVELS: tuple[set[str], ...] = (
-    {"boxes", "anchors", "devices", "archives", "transfer"},
-    {"data", "model", "losses", "postprocess", "pictures"},
+    {
+        "boxes",
+        "anchors",
+        "devices",
+        "archives",
+        "shares",
+        "transfer",
+        "precision",
+        "whole",
+    },
+    {"data", "distribution", "model", "losses", "postprocess", "pictures"},
     {"checkpoint", "memory"},
     {"weights"},
     {"pretrained"},

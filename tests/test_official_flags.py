@@ -75,13 +75,18 @@ def test_mode_eval_says_what_to_use() -> None:
     )
 
 
+def _two_values(name: str) -> tuple[int, int] | tuple[str, str]:
+    return ("gpus", "multi-gpus") if name == "strategy" else (17, 18)
+
+
 @pytest.mark.parametrize("name", sorted(official_flags.LEAVES))
 def test_a_flag_sets_its_hyper_parameter(name: str) -> None:
     leaf = config_lib.LEAVES[official_flags.LEAVES[name]]
-    config, names = _resolve(f"--{name}=17")
-    assert getattr(getattr(config, leaf.section), leaf.name) == 17
+    value, _ = _two_values(name)
+    config, names = _resolve(f"--{name}={value}")
+    assert getattr(getattr(config, leaf.section), leaf.name) == value
     assert names is None
-    same, _ = _resolve(f"--{name}=17", f"--hparams={leaf.name}=17")
+    same, _ = _resolve(f"--{name}={value}", f"--hparams={leaf.name}={value}")
     assert same == config
 
 
@@ -89,13 +94,18 @@ def test_a_flag_sets_its_hyper_parameter(name: str) -> None:
 def test_flag_and_hparams_must_agree(name: str) -> None:
     leaf = official_flags.LEAVES[name]
     section = config_lib.LEAVES[leaf].section
+    one, other = _two_values(name)
     for spelling in (leaf, f"{section}.{leaf}"):
-        assert _fault(f"--{name}=17", f"--hparams={spelling}=18") == (
-            f"--{name}=17, but --hparams says {leaf}=18. Give one of them."
+        assert _fault(f"--{name}={one}", f"--hparams={spelling}={other}") == (
+            f"--{name}={one}, but --hparams says {leaf}={other}. Give one of"
+            " them."
         )
 
 
 def test_own_flags_set_their_hyper_parameters() -> None:
+    config, _ = _resolve("--bad_records=skip", "--bad_records_max_share=.2")
+    runtime = config.runtime
+    assert (runtime.bad_records, runtime.bad_records_max_share) == ("skip", 0.2)
     config, _ = _resolve("--on_nan=skip", "--max_skipped_steps=3")
     assert (config.runtime.on_nan, config.runtime.max_skipped_steps) == (
         "skip",
@@ -105,6 +115,8 @@ def test_own_flags_set_their_hyper_parameters() -> None:
         "--on_nan=skip", "--hparams=on_nan=stop"
     )
     assert "expected one of 'stop', 'skip'" in _fault("--on_nan=ignore")
+    config, _ = _resolve("--preemption_notice=off")
+    assert config.runtime.preemption_notice == "off"
 
 
 def test_hparams_come_on_top_of_the_recipe() -> None:

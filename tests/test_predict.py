@@ -160,6 +160,11 @@ def test_unreadable_images_are_listed_after_the_others(
 def test_mistakes(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    command_line = ["", "--model_dir=m", "--image=i", "--output_dir=gs://b/o"]
+    assert command.run(predict.main, predict.FLAGS, "", command_line) == 64
+    assert "--output_dir=gs://b/o is in an object store" in (
+        capsys.readouterr().err
+    )
     output = tmp_path / "out"
     assert _run(tmp_path / "none", output, "--min_score=0.5") == 65
     assert "does not exist. Expected an image or a" in capsys.readouterr().err

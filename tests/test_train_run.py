@@ -156,6 +156,7 @@ def test_tensorboard_shows_the_run(run: Run) -> None:
         "learning_rate",
         "num_positives",
         "images_per_second",
+        "input_wait_share",
     }
     last = trained.Tensors("learning_rate")[-1]
     assert last.step == NUM_STEPS

@@ -10,6 +10,7 @@ import tensorflow as tf
 from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo.pretrained import download, files
 from efficientdet_aimmo.training import loop
+from efficientdet_aimmo.training import run as run_lib
 from hparams import config as config_lib
 from hparams import presets
 from tests import train_cases
@@ -19,11 +20,11 @@ Command = train_cases.Command
 
 
 @pytest.fixture
-def runs(cmd: Command, monkeypatch: pytest.MonkeyPatch) -> list[loop.Run]:
+def runs(cmd: Command, monkeypatch: pytest.MonkeyPatch) -> list[run_lib.Run]:
     """What training would begin with; `cmd` is set up before."""
-    seen: list[loop.Run] = []
+    seen: list[run_lib.Run] = []
 
-    def begin(_: config_lib.Config, run: loop.Run) -> None:
+    def begin(_: config_lib.Config, run: run_lib.Run) -> None:
         seen.append(run)
         raise train_cases.Started
 
@@ -57,7 +58,7 @@ def fetched(
 )
 def test_published_weights_by_name(
     cmd: Command,
-    runs: list[loop.Run],
+    runs: list[run_lib.Run],
     fetched: pathlib.Path,
     flag: str,
     heads: str,
@@ -73,7 +74,7 @@ def test_published_weights_by_name(
 @pytest.mark.usefixtures("fetched")
 def test_a_file_of_that_name_comes_first(
     cmd: Command,
-    runs: list[loop.Run],
+    runs: list[run_lib.Run],
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -86,7 +87,7 @@ def test_a_file_of_that_name_comes_first(
     assert start.place == ("efficientdet-d0", files.Kind.OWN_MODEL_DIR)
 
 
-def test_an_empty_flag_is_none(cmd: Command, runs: list[loop.Run]) -> None:
+def test_an_empty_flag_is_none(cmd: Command, runs: list[run_lib.Run]) -> None:
     cmd.start("--backbone_ckpt=")  # the official default
     assert runs[0].warm_start is None
 
@@ -130,7 +131,7 @@ def test_a_misspelt_name(cmd: Command) -> None:
 
 
 def test_a_run_that_goes_on_does_not_read_them(
-    cmd: Command, runs: list[loop.Run]
+    cmd: Command, runs: list[run_lib.Run]
 ) -> None:
     checkpoint.save(
         str(cmd.model_dir),

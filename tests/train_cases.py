@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from efficientdet_aimmo import train
 from efficientdet_aimmo.training import loop, model_dir
+from efficientdet_aimmo.training import run as run_lib
 from hparams import config as config_lib
 from tfrecord_tools import command, schema
 
@@ -97,7 +98,7 @@ def cmd(
 ) -> Command:
     """The command on a copy of the records, which a test may damage."""
 
-    def begin(config: config_lib.Config, run: loop.Run) -> None:
+    def begin(config: config_lib.Config, run: run_lib.Run) -> None:
         # Training does this first.
         model_dir.save_config(run.model_dir, config, run.train.manifest)
         raise Started

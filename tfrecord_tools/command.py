@@ -7,6 +7,7 @@ and a mistake is a usage error, both answered before anything heavy is imported.
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import signal
 import sys
@@ -81,6 +82,16 @@ def _set_positional(values: flags.FlagValues, name: str, given: str) -> None:
     values[name].parse(given)
 
 
+def _give_up_output() -> None:
+    """Keeps what cannot be printed from a second error at the end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 def run(
     main: Callable[[flags.FlagValues], None],
     values: flags.FlagValues,
@@ -121,6 +132,16 @@ def run(
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        # What nobody foresaw, as the output itself sent to a full disk.
+        print(
+            f"error: {error}. Make room and give the same command.",
+            file=sys.stderr,
+        )
+        _give_up_output()
+        return ExitCode.DISK
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import TypeVar
 
+_NODE = re.compile(r"^\{\{.*?\}\} ")  # which operation of TensorFlow's
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 _BLOCK_BYTES = 1024 * 1024
 _NUM_THREADS = 32
@@ -72,7 +73,8 @@ def as_os_errors(path: str) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         number = numbers.get(type(error), errno.EIO)
-        raise OSError(number, error.message, path) from error
+        message = _NODE.sub("", error.message).split("\n")[0]
+        raise OSError(number, message, path) from error
 
 
 def read_bytes(path: str) -> bytes:
@@ -104,7 +106,7 @@ def read_range(path: str, offset: int, length: int) -> bytes:
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a file anew."""
     if is_remote(path):
-        remove(path)  # some file systems would write behind what is there
+        _make_way(path)
         with as_os_errors(path), _gfile().GFile(path, "wb") as file:
             file.write(content)
         return
@@ -247,12 +249,22 @@ def rename(source: str, target: str) -> None:
         _gfile().rename(source, target, overwrite=True)
 
 
+def _make_way(path: str) -> None:
+    """Removes a file where a new one would be written behind it.
+
+    TensorFlow's file system in memory does that. A store replaces an object in
+    one step, and so it must stay: who is killed here loses nothing.
+    """
+    if path.startswith("ram://"):
+        remove(path)
+
+
 def copy(source: str, target: str) -> None:
     """Copies a file, from or to either kind of place."""
     if not is_remote(source) and not is_remote(target):
         shutil.copyfile(source, target)
         return
-    remove(target)
+    _make_way(target)
     with as_os_errors(source):
         _gfile().copy(source, target, overwrite=True)
 

@@ -37,4 +37,5 @@ def make_colour_jitter(
             image = operation(image, factor)
         return tf.ensure_shape(image, [None, None, 3])
 
-    return jitter
+    # The operations branch on tensors in Python, for AutoGraph to convert.
+    return tf.function(jitter)

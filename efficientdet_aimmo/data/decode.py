@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
 import tensorflow as tf
 
 from efficientdet_aimmo import boxes as box_lib
 from hparams import config as config_lib
+
+_SLACK = 1e-2  # pixels of the image
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
@@ -35,11 +40,55 @@ def fit_scale(
     )
 
 
-def _covered(side: int, image_side: tf.Tensor) -> tf.Tensor:
-    """Returns [side] float32: 1 where a pixel's centre lies on the image."""
-    return tf.cast(
-        tf.range(side, dtype=tf.float32) + 0.5 < image_side, tf.float32
+class _Span(NamedTuple):
+    """Along one axis: which pixels of the input lie on the image, and where."""
+
+    count: tf.Tensor  # int32, of pixels from the first one on
+    first: tf.Tensor  # the first one's place among the centres of the image's
+    last: tf.Tensor  # the last one's
+
+
+def _span(
+    side: int, image_side: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor
+) -> _Span:
+    """Returns what of `side` pixels lies on an image of `image_side`."""
+    extent = tf.cast(image_side, tf.float32) * scale - offset
+    # Those whose centre is on it.
+    count = tf.clip_by_value(tf.math.ceil(extent - 0.5), 0.0, float(side))
+    centres = tf.stack([0.5, tf.maximum(count, 1.0) - 0.5]) + offset
+    first, last = tf.unstack(centres / scale - 0.5)
+    return _Span(tf.cast(count, tf.int32), first, last)
+
+
+def _with_edge(image: tf.Tensor) -> tf.Tensor:
+    """Returns [h + 2, w + 2, 3]: an image with its border pixels once more."""
+    image = tf.concat([image[:1], image, image[-1:]], 0)
+    return tf.concat([image[:, :1], image, image[:, -1:]], 1)
+
+
+def _sample(image: tf.Tensor, y: _Span, x: _Span) -> tf.Tensor:
+    """Returns [y.count, x.count, 3] float32, bilinear between pixels' centres.
+
+    tf.image.crop_and_resize samples at any places with even distances, in a
+    third of ScaleAndTranslate's time, but not beyond the outer pixels' centres.
+    """
+    inner = tf.cast(tf.shape(image)[:2], tf.float32) - 1.0
+    first, last = tf.stack([y.first, x.first]), tf.stack([y.last, x.last])
+    # Some way within, as the operation computes the places by itself.
+    is_inside = tf.reduce_all((first >= _SLACK) & (last <= inner - _SLACK))
+    image, shift = tf.cond(
+        is_inside,
+        lambda: (image, tf.constant(0.0)),
+        lambda: (_with_edge(image), tf.constant(1.0)),
     )
+    corners = tf.stack([first, last]) + shift
+    sampled = tf.image.crop_and_resize(
+        image[None],
+        tf.reshape(corners / (inner + 2.0 * shift), [1, 4]),
+        [0],
+        tf.maximum(tf.stack([y.count, x.count]), 1),
+    )[0]
+    return sampled[: y.count, : x.count]
 
 
 def place_image(
@@ -63,21 +112,16 @@ def place_image(
       [H, W, 3] float32.
     """
     height, width = data.image_size
-    placed = tf.raw_ops.ScaleAndTranslate(
-        images=image[None],
-        size=data.image_size,
-        scale=scale,
-        translation=-offset,
-        kernel_type="triangle",
-        antialias=False,
-    )[0]
-    extent = tf.cast(tf.shape(image)[:2], tf.float32) * scale - offset
-    on_image = (
-        _covered(height, extent[0])[:, None, None]
-        * _covered(width, extent[1])[None, :, None]
-    )
-    placed = tf.ensure_shape(placed, [height, width, 3])
-    return (placed - data.mean_rgb) / data.stddev_rgb * on_image
+    shape = tf.shape(image)
+    y = _span(height, shape[0], scale[0], offset[0])
+    x = _span(width, shape[1], scale[1], offset[1])
+    # Pixels in a line: operations over an axis of three are five times slower.
+    line = tf.reshape(_sample(image, y, x), [y.count, 3 * x.count])
+    mean = tf.constant(np.tile(data.mean_rgb, width), tf.float32)
+    stddev = tf.constant(np.tile(data.stddev_rgb, width), tf.float32)
+    line = (line - mean[: 3 * x.count]) / stddev[: 3 * x.count]
+    line = tf.pad(line, [[0, height - y.count], [0, 3 * (width - x.count)]])
+    return tf.reshape(line, [height, width, 3])
 
 
 def place_boxes(

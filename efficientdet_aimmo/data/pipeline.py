@@ -3,7 +3,8 @@
 The stream of training images is one line: epoch after epoch, each image once
 an epoch, in an order that follows from (seed, epoch). Step s takes images
 s * batch to (s + 1) * batch - 1 of it, so nothing is dropped between epochs, a
-resumed run goes on at the very next image, and what it skips is not decoded.
+resumed run goes on at the very next image, and what it skips is not decoded. A
+record that cannot be used keeps its place in the line, see rows.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from efficientdet_aimmo.data import augment, colour, decode
+from efficientdet_aimmo import shares
+from efficientdet_aimmo.data import augment, colour, decode, rows
+from efficientdet_aimmo.data import line as line_lib
 from hparams import config as config_lib
 from tfrecord_tools import schema
 
 _COLOUR = 1  # keeps colours' draws apart from the placement's
-_READ_AT_ONCE = 16  # files; more only costs open handles
+# While the last images of one batch are decoded, the next batch begins.
+_BATCHES_AT_ONCE = 2
 
 
 class TrainBatch(NamedTuple):
@@ -29,6 +33,9 @@ class TrainBatch(NamedTuple):
     classes: tf.Tensor  # [B, M] int32, from 0
     num_boxes: tf.Tensor  # [B] int32, rows of boxes that are objects
     source_ids: tf.Tensor  # [B] string
+    # [B] string, empty, or where the bad record is that the row is no image of:
+    # it holds a copy of another row.
+    bad: tf.Tensor
 
 
 class EvalBatch(NamedTuple):
@@ -91,130 +98,182 @@ def read_records(
     names = tf.convert_to_tensor(files)
     return tf.data.Dataset.from_tensor_slices(names).interleave(
         tf.data.TFRecordDataset,
-        cycle_length=min(num_files, _READ_AT_ONCE),
+        cycle_length=min(num_files, line_lib.READ_AT_ONCE),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
 
 
-def _stream(
-    files: Sequence[str], config: config_lib.Config, num_images: int, first: int
-) -> tf.data.Dataset:
-    """Returns (epoch, place in the epoch, record) from image `first` on."""
-    seed = config.train.seed
-
-    def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-        draws = tf.random.stateless_uniform(
-            [len(files)], tf.stack([tf.constant(seed, tf.int64), epoch])
-        )
-        names = tf.gather(tf.constant(files), tf.argsort(draws))
-        records = read_records(names, len(files))
-        if config.data.shuffle_buffer > 1:
-            records = records.shuffle(
-                config.data.shuffle_buffer,
-                seed=epoch * 0x10001 + seed,
-                reshuffle_each_iteration=False,
-            )
-        return records.enumerate().map(lambda i, r: (epoch, i, r))
-
-    # One epoch more than asked for: it fills the last batch.
-    epochs = tf.data.Dataset.range(
-        first // num_images, config.train.num_epochs + 1
-    )
-    return epochs.flat_map(epoch_records).skip(first % num_images)
-
-
 def _train_example(
-    epoch: tf.Tensor,
-    place: tf.Tensor,
-    record: tf.Tensor,
+    drawn: rows.Drawn,
     config: config_lib.Config,
     max_boxes: int,
     jitter: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None,
-) -> TrainBatch:
-    """Returns one training image with its objects, without a batch axis."""
-    encoded, source_id = parse_image(record)
-    objects = parse_objects(record)
+) -> list[tf.Tensor]:
+    """Returns the parts of a TrainBatch but the last, without a batch axis."""
+    encoded, source_id = parse_image(drawn.record)
+    objects = parse_objects(drawn.record)
     image = decode.decode_image(encoded)
     seed = tf.random.experimental.stateless_fold_in(
-        tf.stack([tf.constant(config.train.seed, tf.int64), epoch]), place
+        tf.stack([tf.constant(config.train.seed, tf.int64), drawn.epoch]),
+        drawn.place,
     )
     if jitter is not None:
         image = jitter(
             image, tf.random.experimental.stateless_fold_in(seed, _COLOUR)
         )
     shape = tf.shape(image)
-    drawn = augment.draw_placement(seed, shape, config.augment, config.data)
+    placement = augment.draw_placement(seed, shape, config.augment, config.data)
     boxes, is_left = decode.place_boxes(
-        objects.boxes_norm, shape, drawn.scale, drawn.offset, config.data
+        objects.boxes_norm,
+        shape,
+        placement.scale,
+        placement.offset,
+        config.data,
     )
     if config.data.skip_crowd_during_training:
         is_left &= ~objects.is_ignored
     boxes = tf.boolean_mask(boxes, is_left)
     classes = tf.boolean_mask(tf.cast(objects.labels, tf.int32) - 1, is_left)
-    placed = decode.place_image(image, drawn.scale, drawn.offset, config.data)
-    placed, boxes = augment.mirror(placed, boxes, drawn.is_mirrored)
+    placed = decode.place_image(
+        image, placement.scale, placement.offset, config.data
+    )
+    placed, boxes = augment.mirror(placed, boxes, placement.is_mirrored)
     count = tf.shape(boxes)[0]
     fill = max_boxes - count
-    return TrainBatch(
-        images=placed,
-        boxes=tf.ensure_shape(
-            tf.pad(boxes, [[0, fill], [0, 0]]), [max_boxes, 4]
-        ),
-        classes=tf.ensure_shape(tf.pad(classes, [[0, fill]]), [max_boxes]),
-        num_boxes=count,
-        source_ids=source_id,
-    )
+    return [
+        placed,
+        tf.ensure_shape(tf.pad(boxes, [[0, fill], [0, 0]]), [max_boxes, 4]),
+        tf.ensure_shape(tf.pad(classes, [[0, fill]]), [max_boxes]),
+        count,
+        source_id,
+    ]
+
+
+def _own_rows(
+    records: tf.data.Dataset, batch_size: int, share: shares.Share
+) -> tf.data.Dataset:
+    """Returns the records of a share; the others are not decoded."""
+    if share.num_rows == batch_size:
+        return records
+
+    def take(*record: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(
+            tf.nest.map_structure(lambda part: part[share.rows], record)
+        )
+
+    batches = records.batch(batch_size, drop_remainder=True)
+    return batches.flat_map(take)
+
+
+def _split(batches: tf.data.Dataset, share: shares.Share) -> tf.data.Dataset:
+    """Returns a process's batches in pieces of a replica's rows."""
+    if share.num_rows == share.size:
+        return batches
+
+    def pieces(batch: TrainBatch) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(
+            TrainBatch(
+                *(tf.reshape(t, [-1, share.size, *t.shape[1:]]) for t in batch)
+            )
+        )
+
+    return batches.flat_map(pieces)
 
 
 def build_train_dataset(
     files: Sequence[str],
     config: config_lib.Config,
     *,
-    num_images: int,
+    num_records: Sequence[int],
     max_boxes: int,
     start_step: int,
+    share: shares.Share | None = None,
 ) -> tf.data.Dataset:
     """Returns the batches of steps start_step and later.
 
     Args:
-      files: record files of the training split.
+      files: record files of the training split, sorted.
       config: batch size, seed, input size, augmentation.
-      num_images: records in all files.
+      num_records: of each file as it should be, damaged or not.
       max_boxes: most objects in one record.
       start_step: steps already done.
+      share: the rows of this process; None for all.
 
     Returns:
       A dataset of TrainBatch with static shapes.
     """
     batch = config.train.train_batch_size
+    line = line_lib.draw(files, num_records, config, start_step * batch)
+    return batches_of(line, config, max_boxes, share or shares.whole(batch))
+
+
+def batches_of(
+    line: tf.data.Dataset,
+    config: config_lib.Config,
+    max_boxes: int,
+    share: shares.Share,
+) -> tf.data.Dataset:
+    """Returns the batches of a line of records.
+
+    Args:
+      line: (epoch, place, (file, number, record)), as line.draw returns.
+      config: batch size, seed, input size, augmentation.
+      max_boxes: most objects in one record.
+      share: the rows of this process.
+
+    Returns:
+      A dataset of TrainBatch with static shapes.
+    """
     # A row for padding even where no image has any object.
-    rows = max(max_boxes, 1)
+    max_boxes = max(max_boxes, 1)
     jitter = None
     if config.augment.colour_jitter > 0.0:
         jitter = colour.make_colour_jitter(config.augment.colour_jitter)
-    stream = _stream(sorted(files), config, num_images, start_step * batch)
+
+    def example(drawn: rows.Drawn) -> list[tf.Tensor]:
+        return _train_example(drawn, config, max_boxes, jitter)
+
+    def train_batch(
+        epoch: tf.Tensor, place: tf.Tensor, read: Sequence[tf.Tensor]
+    ) -> tf.data.Dataset:
+        filled = rows.prepare(rows.Drawn(epoch, place, *read), example)
+        return filled.map(lambda parts, bad: TrainBatch(*(*parts, bad)))
+
     return (
-        stream.map(
-            lambda e, i, r: _train_example(e, i, r, config, rows, jitter),
-            num_parallel_calls=tf.data.AUTOTUNE,
+        _own_rows(line, config.train.train_batch_size, share)
+        .batch(share.num_rows, drop_remainder=True)
+        .interleave(
+            train_batch,
+            cycle_length=_BATCHES_AT_ONCE,
+            num_parallel_calls=_BATCHES_AT_ONCE,
             deterministic=True,
         )
-        .batch(batch, drop_remainder=True)
+        .apply(lambda taken: _split(taken, share))
         .prefetch(tf.data.AUTOTUNE)
     )
 
 
 def build_eval_dataset(
-    files: Sequence[str], config: config_lib.Config, batch_size: int
+    files: Sequence[str],
+    config: config_lib.Config,
+    batch_size: int,
+    share: shares.Share | None = None,
 ) -> tf.data.Dataset:
     """Returns all images of the files once, as EvalBatch with static shapes.
 
     The last batch is filled with black images that is_real marks.
+
+    Args:
+      files: record files of the split.
+      config: input size.
+      batch_size: images of a step, of all processes.
+      share: the rows of this process; None for all.
     """
     height, width = config.data.image_size
+    share = share or shares.whole(batch_size)
 
-    def example(record: tf.Tensor) -> EvalBatch:
+    def real(record: tf.Tensor) -> EvalBatch:
         encoded, source_id = parse_image(record)
         image = decode.decode_image(encoded)
         placed, scale = decode.prepare_image(image, config.data)
@@ -226,30 +285,32 @@ def build_eval_dataset(
             is_real=tf.constant(True),
         )
 
-    shapes = EvalBatch(
-        images=[height, width, 3],
-        image_ids=[],
-        scales=[],
-        sizes=[2],
-        is_real=[],
-    )
-
-    def fill(part: EvalBatch) -> EvalBatch:
-        missing = batch_size - tf.shape(part.image_ids)[0]
+    def filler() -> EvalBatch:
         return EvalBatch(
-            *(
-                tf.ensure_shape(
-                    tf.pad(t, [[0, missing]] + [[0, 0]] * (t.shape.rank - 1)),
-                    [batch_size, *shape],
-                )
-                for t, shape in zip(part, shapes, strict=True)
-            )
+            images=tf.zeros([height, width, 3]),
+            image_ids=tf.constant(0, tf.int64),
+            scales=tf.constant(0.0),
+            sizes=tf.zeros([2], tf.int32),
+            is_real=tf.constant(False),
         )
 
-    return (
+    def example(record: tf.Tensor, is_real: tf.Tensor) -> EvalBatch:
+        found = tf.cond(is_real, lambda: real(record), filler)
+        return found._replace(
+            images=tf.ensure_shape(found.images, [height, width, 3])
+        )
+
+    fillers = tf.data.Dataset.from_tensors(("", False)).repeat(batch_size - 1)
+    records = (
         read_records(sorted(files), len(files))
+        .map(lambda record: (record, True))
+        .concatenate(fillers)
+        .batch(batch_size, drop_remainder=True)
+        .unbatch()
+    )
+    return (
+        _own_rows(records, batch_size, share)
         .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        .batch(batch_size)
-        .map(fill)
+        .batch(share.size, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )

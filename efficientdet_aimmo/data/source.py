@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
-from tfrecord_tools import command, object_faults, schema
+from efficientdet_aimmo.data import shard_scan
+from tfrecord_tools import command, schema
 
-_SCAN_BATCH = 256
 _BLOCK_BYTES = 1 << 20
 
 
@@ -39,6 +39,16 @@ class Source:
     def counts(self) -> schema.Split:
         """Images, objects and most boxes of the split."""
         return self.manifest.splits[self.split]
+
+    @property
+    def num_records(self) -> tuple[int, ...]:
+        """Records of each file, as the manifest says."""
+        return tuple(self.shard(file).records for file in self.files)
+
+    def shard(self, file: str) -> schema.Shard:
+        """Returns what the manifest says of a file."""
+        name = os.path.basename(file)
+        return next(s for s in self.counts.shards if s.name == name)
 
 
 def _data_error(message: str) -> command.UserError:
@@ -84,6 +94,28 @@ def open_source(pattern: str, flag: str) -> Source:
       UserError: no file, no manifest, or files that are not exactly the shards
         of one of the manifest's splits, in number and size.
     """
+    source = find_source(pattern, flag)
+    for file in source.files:
+        size, expected = tf.io.gfile.stat(file).length, source.shard(file).bytes
+        if size != expected:
+            raise _data_error(
+                f"{file} has {size} bytes, the manifest says {expected}: the"
+                " shard is cut off or of another data set. Convert again with"
+                " --overwrite."
+            )
+    return source
+
+
+def find_source(pattern: str, flag: str) -> Source:
+    """Returns the split whose shards the pattern matches, of any size.
+
+    Args:
+      pattern: as for open_source.
+      flag: as for open_source.
+
+    Raises:
+      UserError: as open_source, but for the shards' sizes.
+    """
     files = _matching_files(pattern, flag)
     folder = os.path.dirname(files[0])
     manifest = _read_manifest(folder)
@@ -111,14 +143,6 @@ def open_source(pattern: str, flag: str) -> Source:
             f" split {split!r} has {len(shards)} shards. Not in the manifest:"
             f" {_some(unknown)}; not matched: {_some(missing)}."
         )
-    for file, name in zip(files, names, strict=True):
-        size = tf.io.gfile.stat(file).length
-        if size != shards[name].bytes:
-            raise _data_error(
-                f"{file} has {size} bytes, the manifest says"
-                f" {shards[name].bytes}: the shard is cut off or of another"
-                " data set. Convert again with --overwrite."
-            )
     return Source(tuple(files), split, manifest)
 
 
@@ -130,59 +154,6 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-_CORNERS = (schema.YMIN, schema.XMIN, schema.YMAX, schema.XMAX)
-
-
-def _parse_batch(records: tf.Tensor) -> dict[str, tf.Tensor]:
-    features: dict[str, tf.io.RaggedFeature | tf.io.FixedLenFeature] = {
-        key: tf.io.RaggedFeature(tf.float32) for key in _CORNERS
-    }
-    features[schema.LABEL] = tf.io.RaggedFeature(tf.int64)
-    features[schema.SOURCE_ID] = tf.io.FixedLenFeature([], tf.string)
-    return tf.io.parse_example(records, features)
-
-
-def _scan_shard(file: str, classes: Sequence[str]) -> tuple[int, int]:
-    """Returns a shard's number of records and its most boxes per record."""
-    count = most = 0
-    records = tf.data.TFRecordDataset(file).batch(_SCAN_BATCH)
-    try:
-        for parsed in records.map(_parse_batch):
-            labels = parsed[schema.LABEL].to_list()
-            corners = [parsed[key].to_list() for key in _CORNERS]
-            ids = parsed[schema.SOURCE_ID].numpy()
-            for i, record_labels in enumerate(labels):
-                faults = object_faults.find(
-                    np.asarray(record_labels, np.int64),
-                    np.asarray([c[i] for c in corners], np.float64).reshape(
-                        4, -1
-                    ),
-                    classes,
-                )
-                if faults:
-                    raise _data_error(
-                        f"{file}, record {count + i} (source_id"
-                        f" {ids[i].decode(errors='replace')}):"
-                        f" {faults[0].text}."
-                    )
-                most = max(most, len(record_labels))
-            count += len(labels)
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        raise _data_error(
-            f"{file} is damaged after record {count}:"
-            f" {error.message.splitlines()[0]}. Convert again with --overwrite."
-        ) from error
-    return count, most
-
-
-def _digest(file: str) -> str:
-    digest = hashlib.sha256()
-    with tf.io.gfile.GFile(file, "rb") as content:
-        while block := content.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def check_records(source: Source) -> None:
     """Reads every record of the source once and checks its objects.
 
@@ -192,29 +163,66 @@ def check_records(source: Source) -> None:
     Raises:
       UserError: the first fault, with shard and record.
     """
-    shards = {shard.name: shard for shard in source.counts.shards}
-    most = 0
+    for fault in faults(source):
+        raise _data_error(f"{fault.text}. Convert again with --overwrite.")
+
+
+class Fault(NamedTuple):
+    """What is wrong with records that could be left out."""
+
+    text: str
+    num_records: int  # that cannot be used; 0 where all can be
+
+
+def faults(source: Source) -> Iterator[Fault]:
+    """Yields what is wrong with the records, in order; as check_records.
+
+    Raises:
+      UserError: a fault of another kind, that no record can be left out for.
+    """
+    most = num_bad = 0
     for file in source.files:
-        count, most_here = _scan_shard(file, source.classes)
-        most = max(most, most_here)
-        shard = shards[os.path.basename(file)]
-        if count != shard.records:
-            raise _data_error(
-                f"{file} has {count} records, the manifest says"
-                f" {shard.records}. Convert again with --overwrite."
+        shard = source.shard(file)
+        found = shard_scan.scan(file, source.classes)
+        most = max(most, found.max_boxes)
+        missing = shard.records - found.num_records
+        counts = (
+            f"{file} has {found.num_records} records, the manifest says"
+            f" {shard.records}"
+        )
+        if missing < 0:
+            raise _data_error(f"{counts}. Convert again with --overwrite.")
+        for number, why in found.unparsed:
+            yield Fault(f"{file}, record {number} {why}", 1)
+        if found.damage:
+            yield Fault(
+                f"{file} is damaged after record {found.num_records}:"
+                f" {found.damage}",
+                missing,
             )
-        if _digest(file) != shard.sha256:
-            raise _data_error(
+        elif missing:
+            yield Fault(counts, missing)
+        elif _digest(file) != shard.sha256:
+            yield Fault(
                 f"{file} is whole, but not the shard that the manifest"
-                " describes: its checksum differs. Convert again with"
-                " --overwrite."
+                " describes: its checksum differs",
+                0,
             )
-    if most != source.counts.max_boxes_per_image:
+        num_bad += missing + len(found.unparsed)
+    expected = source.counts.max_boxes_per_image
+    if most > expected or (most < expected and not num_bad):
         raise _data_error(
             f"The records of split {source.split!r} have up to {most} boxes,"
-            f" the manifest says {source.counts.max_boxes_per_image}. Convert"
-            " again with --overwrite."
+            f" the manifest says {expected}. Convert again with --overwrite."
         )
+
+
+def _digest(file: str) -> str:
+    digest = hashlib.sha256()
+    with tf.io.gfile.GFile(file, "rb") as content:
+        while block := content.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def check_pair(train: Source, val: Source | None) -> None:

@@ -88,6 +88,30 @@ def _settle(
     return waiting & (winner == tf.range(boxes.shape[1]))
 
 
+def _boxes_at(
+    places: tf.Tensor, is_placed: tf.Tensor, num_anchors: int
+) -> tf.Tensor:
+    """Returns which box each anchor is given to, [B, A] int32, -1 for none.
+
+    Args:
+      places: [B, M] int32, an anchor for every box.
+      is_placed: [B, M] bool: whether the box is given to it.
+      num_anchors: A.
+    """
+    batch, num_boxes = places.shape
+    rows = tf.range(batch)[:, None] + tf.zeros_like(places)
+    boxes = tf.range(num_boxes) + tf.zeros_like(places)
+    # Every box is written, those not placed each to a column of its own that
+    # is cut off again: shapes stay static.
+    columns = tf.where(is_placed, places, num_anchors + boxes)
+    written = tf.tensor_scatter_nd_update(
+        tf.fill([batch, num_anchors + num_boxes], -1),
+        tf.stack([rows, columns], axis=-1),
+        boxes,
+    )
+    return written[:, :num_anchors]
+
+
 def _own_anchors(
     boxes: tf.Tensor,
     is_real: tf.Tensor,
@@ -102,19 +126,13 @@ def _own_anchors(
     without one.)
     """
     batch, num_anchors = boxes.shape[0], anchors.shape[0]
-    rows = tf.range(batch)[:, None] + tf.zeros_like(first.box_anchor)
 
     def settle(
         waiting: tf.Tensor, free: tf.Tensor, given: tf.Tensor, best: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         wins = _settle(boxes, waiting, anchors, best)
-        where = tf.stack([rows, best], axis=-1)[wins]
-        taken = tf.scatter_nd(
-            where,
-            tf.ones(tf.shape(where)[:1], tf.int32),
-            [batch, num_anchors],
-        )
-        return waiting & ~wins, free & (taken == 0), tf.where(wins, best, given)
+        taken = _boxes_at(best, wins, num_anchors) >= 0
+        return waiting & ~wins, free & ~taken, tf.where(wins, best, given)
 
     def go_on(
         waiting: tf.Tensor, free: tf.Tensor, given: tf.Tensor
@@ -159,13 +177,7 @@ def assign_targets(
     everywhere = tf.ones([batch, num_anchors], tf.bool)
     best = _best_overlaps(boxes, is_real, anchors, everywhere)
     own = _own_anchors(boxes, is_real, anchors, best)
-    rows = tf.range(batch)[:, None] + tf.zeros_like(own)
-    numbers = tf.zeros_like(own) + tf.range(num_rows + filler)
-    forced = tf.tensor_scatter_nd_update(
-        tf.fill([batch, num_anchors], -1),
-        tf.stack([rows, own], axis=-1)[is_real],
-        numbers[is_real],
-    )
+    forced = _boxes_at(own, is_real, num_anchors)
     matched = tf.where(best.anchor_iou >= match_iou, best.anchor_box, -1)
     matched = tf.where(forced >= 0, forced, matched)
     index = tf.maximum(matched, 0)

@@ -12,6 +12,7 @@ from pycocotools import coco as coco_lib
 from pycocotools import cocoeval
 
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
+from efficientdet_aimmo.evaluation import matching
 from efficientdet_aimmo.evaluation import metrics as metrics_lib
 
 _ALL_AREAS = 0  # places in COCOeval's parameters
@@ -39,14 +40,17 @@ def results(detections: Mapping[int, ImageDetections]) -> list[dict[str, Any]]:
     """
     rows = []
     for image_id, found in detections.items():
-        for box, score, index in zip(*found, strict=True):
-            y_min, x_min, y_max, x_max = (float(value) for value in box)
+        # Python's numbers at once: one by one takes three times as long.
+        values = (found.boxes, found.scores, found.classes)
+        lists = (np.asarray(value).tolist() for value in values)
+        for box, score, index in zip(*lists, strict=True):
+            y_min, x_min, y_max, x_max = box
             rows.append(
                 {
                     "image_id": image_id,
-                    "category_id": int(index) + 1,
+                    "category_id": index + 1,
                     "bbox": [x_min, y_min, x_max - x_min, y_max - y_min],
-                    "score": float(score),
+                    "score": score,
                 }
             )
     return rows
@@ -78,7 +82,7 @@ def _run(
     # Copies: COCOeval writes into the annotations.
     truth = [dict(annotation) for annotation in ground_truth.annotations]
     with contextlib.redirect_stdout(io.StringIO()):
-        run = cocoeval.COCOeval(
+        run = matching.Evaluation(
             _index({**common, "annotations": truth}),
             _index({**common, "annotations": found}),
             "bbox",

@@ -6,7 +6,7 @@ import itertools
 import pathlib
 
 from efficientdet_aimmo import pictures, weights
-from efficientdet_aimmo.data import decode, pipeline
+from efficientdet_aimmo.data import decode, exam, pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
@@ -40,6 +40,7 @@ def show(
     Raises:
       UserError: a part is missing or damaged, or the parts do not fit.
     """
+    prediction.refuse_remote(output_dir)
     source = source_lib.open_source(val_file_pattern, "val_file_pattern")
     source_lib.check_records(source)
     truth = ground_truth_lib.load(
@@ -55,8 +56,12 @@ def show(
     total = min(source.counts.images, max_images or source.counts.images)
     progress = progress_lib.Progress("drawing")
     records = pipeline.read_records(sorted(source.files), len(source.files))
-    images = itertools.islice(records.map(pipeline.parse_image), total)
-    for number, (encoded, source_id) in enumerate(images, start=1):
+    images = (
+        (decode.decode_image(encoded), source_id)
+        for encoded, source_id in map(pipeline.parse_image, records)
+    )
+    some = itertools.islice(exam.whole(images, source.files), total)
+    for number, (image, source_id) in enumerate(some, start=1):
         image_id = int(source_id.numpy())
         if image_id not in objects:
             raise command.UserError(
@@ -64,7 +69,7 @@ def show(
                 f"The records have image {image_id}, {truth.source} has not."
                 " Give the records and the COCO JSON of one split.",
             )
-        pixels = decode.decode_image(encoded).numpy()
+        pixels = image.numpy()
         found = prediction.detect(evaluator, pixels, model.config.data)
         name = pathlib.PurePath(truth.file_names[image_id]).stem
         prediction.save_picture(

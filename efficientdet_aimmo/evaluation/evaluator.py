@@ -11,6 +11,7 @@ import tensorflow as tf
 from efficientdet_aimmo import anchors as anchors_lib
 from efficientdet_aimmo import postprocess
 from efficientdet_aimmo.data import pipeline
+from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.evaluation import coco
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import metrics as metrics_lib
@@ -38,7 +39,8 @@ class Evaluator:
     """A detector with its post-processing, compiled once.
 
     The detector's variables are read at every call, so one evaluator serves a
-    whole training run.
+    whole training run. Made in the scope of a strategy it takes a batch for
+    each of its replicas, and gives all workers all detections.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Evaluator:
           class_names: class 0 first.
         """
         self._class_names = tuple(class_names)
+        self._strategy = tf.distribute.get_strategy()
         anchors = anchors_lib.anchor_boxes(
             config.anchors, config.data.image_size
         )
@@ -72,7 +75,28 @@ class Evaluator:
                 config.nms,
             )
 
-        self._detect = tf.function(detect, autograph=False)
+        def marks(ids: tf.Tensor, is_real: tf.Tensor) -> list[tf.Tensor]:
+            return [ids, tf.cast(is_real, tf.int64)]
+
+        self._detect = self._shared(detect)
+        self._marks = self._shared(marks)
+
+    def _shared(
+        self, function: Callable[..., Sequence[tf.Tensor]]
+    ) -> Callable[..., list[np.ndarray]]:
+        """Returns what a function gives for the rows of all replicas."""
+        strategy = self._strategy
+
+        @tf.function(autograph=False)
+        def on_all(*batch: tf.Tensor) -> list[tf.Tensor]:
+            found = strategy.run(
+                lambda *rows: replicas.to_all(function(*rows)), args=batch
+            )
+            return [
+                strategy.experimental_local_results(part)[0] for part in found
+            ]
+
+        return lambda *batch: [part.numpy() for part in on_all(*batch)]
 
     def detect(
         self, images: tf.Tensor, scales: tf.Tensor, sizes: tf.Tensor
@@ -84,8 +108,7 @@ class Evaluator:
           scales: [B] float32, pixels as stored per pixel of the input.
           sizes: [B, 2] int32 (height, width) as stored.
         """
-        found = [part.numpy() for part in self._detect(images, scales, sizes)]
-        boxes, scores, classes, counts = found
+        boxes, scores, classes, counts = self._detect(images, scales, sizes)
         return [
             coco.ImageDetections(boxes[i, :n], scores[i, :n], classes[i, :n])
             for i, n in enumerate(counts)
@@ -102,7 +125,7 @@ class Evaluator:
         The detections are complete before the ground truth's boxes are read.
 
         Args:
-          dataset: the split's batches.
+          dataset: the split's batches, in turn for this worker's replicas.
           ground_truth: the split's objects.
           progress: called after each batch with the images done and the total.
 
@@ -116,7 +139,7 @@ class Evaluator:
         num_seen = 0
         for batch in dataset:
             found = self.detect(batch.images, batch.scales, batch.sizes)
-            ids, is_real = batch.image_ids.numpy(), batch.is_real.numpy()
+            ids, is_real = self._marks(batch.image_ids, batch.is_real)
             for row in np.flatnonzero(is_real):
                 detections[int(ids[row])] = found[row]
             num_seen += int(is_real.sum())

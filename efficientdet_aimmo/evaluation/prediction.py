@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import progress as progress_lib
 from efficientdet_aimmo.evaluation import report as report_lib
 from hparams import config as config_lib
-from tfrecord_tools import command
+from tfrecord_tools import command, storage
 
 RESULTS = "detections.json"
 _PICTURES = "pictures"
@@ -61,6 +62,18 @@ def find_images(path: str, output_dir: str) -> tuple[pathlib.Path, list[str]]:
     return root, sorted(names)
 
 
+@functools.cache
+def _preparation(
+    data: config_lib.Data,
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Returns decode.prepare_image as one graph for images of all sizes."""
+    return tf.function(
+        lambda image: decode.prepare_image(image, data),
+        input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)],
+        autograph=False,
+    )
+
+
 def detect(
     evaluator: evaluator_lib.Evaluator,
     image: np.ndarray,
@@ -73,7 +86,7 @@ def detect(
       image: [h, w, 3] uint8.
       data: the detector's input.
     """
-    placed, scale = decode.prepare_image(tf.constant(image), data)
+    placed, scale = _preparation(data)(tf.constant(image))
     sizes = tf.constant([image.shape[:2]], tf.int32)
     return evaluator.detect(placed[None], scale[None], sizes)[0]
 
@@ -93,6 +106,16 @@ def save_picture(picture: Image.Image, path: pathlib.Path) -> None:
             f"{path} cannot be written ({error.strerror or error}). Make room"
             " or choose another --output_dir.",
         ) from error
+
+
+def refuse_remote(output_dir: str) -> None:
+    """Raises UserError if pictures would have to go to an object store."""
+    if storage.is_remote(output_dir):
+        raise command.UserError(
+            command.ExitCode.USAGE,
+            f"--output_dir={output_dir} is in an object store. Pictures are"
+            " written to this machine's disk: choose a folder there.",
+        )
 
 
 def refuse_existing(path: str, overwrite: bool) -> None:
@@ -125,8 +148,11 @@ def _detect_all(
     picture_dir: pathlib.Path,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Draws all images; returns COCO results, and which images have faults."""
+    config = model.config
     evaluator = evaluator_lib.Evaluator(
-        model.detector, model.config, model.class_names
+        weights.frozen(model.detector, config.data.image_size),
+        config,
+        model.class_names,
     )
     progress = progress_lib.Progress("detecting")
     rows: list[dict[str, Any]] = []
@@ -137,7 +163,7 @@ def _detect_all(
         except open_image.ImageError as error:
             faults.append(f"{name} ({error})")
         else:
-            found = detect(evaluator, pixels, model.config.data)
+            found = detect(evaluator, pixels, config.data)
             own = coco.results({number: found})
             rows += _named(own, name, model.class_names)
             picture = pictures.draw_detections(
@@ -171,6 +197,7 @@ def predict(
       UserError: nothing to read, nowhere to write; or, after all others are
         done, that some images could not be read.
     """
+    refuse_remote(output_dir)
     results_path = os.path.join(output_dir, RESULTS)
     refuse_existing(results_path, overwrite)
     root, names = find_images(image, output_dir)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import pathlib
 import re
 from typing import Any
 
+from efficientdet_aimmo import whole
 from efficientdet_aimmo.evaluation import metrics as metrics_lib
-from tfrecord_tools import command
+from tfrecord_tools import command, storage
 
 FOLDER = "eval"  # in the model_dir
 _STEP_DIGITS = 8  # so that names sort as numbers do
@@ -127,20 +126,13 @@ def text(report: Report) -> str:
 
 
 def write_whole(path: str, content: str) -> None:
-    """Writes a text file: beside its place, flushed, then renamed.
+    """Writes a text file so that it is whole or as it was before.
 
     Raises:
       UserError: the folder or file cannot be written.
     """
-    target = pathlib.Path(path)
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
+        whole.write_file(path, content.encode())
     except OSError as error:
         raise command.UserError(
             command.ExitCode.DISK,
@@ -151,7 +143,7 @@ def write_whole(path: str, content: str) -> None:
 
 def path_of(folder: str, step: int) -> str:
     """Returns the file of a step's report, whether there or not."""
-    return os.path.join(folder, f"{step:0{_STEP_DIGITS}d}.json")
+    return storage.join(folder, f"{step:0{_STEP_DIGITS}d}.json")
 
 
 def write(report: Report, folder: str) -> str:
@@ -195,8 +187,7 @@ def read(path: str) -> Report:
       UserError: the file cannot be read as one.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            values = json.load(file)
+        values = json.loads(storage.read_bytes(path))
         return Report(
             **{
                 **values,
@@ -214,10 +205,10 @@ def read(path: str) -> Report:
 
 def latest(folder: str) -> Report | None:
     """Returns the report of the highest step in a folder, if there is one."""
-    where = pathlib.Path(folder)
-    found = [
-        (int(match[1]), path)
-        for path in (where.iterdir() if where.is_dir() else ())
-        if (match := _NAME.fullmatch(path.name))
-    ]
-    return read(str(max(found)[1])) if found else None
+    with whole.reached(folder):
+        found = [
+            (int(match[1]), name)
+            for name in storage.names(folder)
+            if (match := _NAME.fullmatch(name))
+        ]
+    return read(storage.join(folder, max(found)[1])) if found else None

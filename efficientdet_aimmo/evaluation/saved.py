@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 from efficientdet_aimmo import weights
-from efficientdet_aimmo.data import pipeline
+from efficientdet_aimmo.data import exam, pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import progress as progress_lib
 from efficientdet_aimmo.evaluation import report as report_lib
-from tfrecord_tools import command
+from tfrecord_tools import command, storage
 
 
 def ground_truth_path(source: source_lib.Source, given: str | None) -> str:
@@ -51,8 +51,11 @@ def evaluate(
         model.detector, model.config, model.class_names
     )
     batch_size = eval_batch_size or model.config.eval.eval_batch_size
+    batches = pipeline.build_eval_dataset(
+        source.files, model.config, batch_size
+    )
     found = evaluator.run(
-        pipeline.build_eval_dataset(source.files, model.config, batch_size),
+        exam.whole(batches, source.files),
         truth,
         progress_lib.Progress("evaluating"),
     )
@@ -77,7 +80,7 @@ def drawing_threshold(model_dir: str, min_score: float | None) -> float:
     """
     if min_score is not None:
         return min_score
-    last = report_lib.latest(os.path.join(model_dir, report_lib.FOLDER))
+    last = report_lib.latest(storage.join(model_dir, report_lib.FOLDER))
     if last is None or last.metrics.overall.threshold is None:
         reason = "no evaluation" if last is None else "no useful threshold yet"
         raise command.UserError(

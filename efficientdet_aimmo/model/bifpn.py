@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from efficientdet_aimmo.model import layers
+from efficientdet_aimmo.model import drawing, layers
 
 _FUSION_EPSILON = 1e-4  # section 3.3, fast normalised fusion
 
@@ -21,7 +21,7 @@ class Resample(tf.Module):
 
     def __init__(
         self,
-        make: layers.VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         channels_in: int,
         channels_out: int,
@@ -36,7 +36,7 @@ class Resample(tf.Module):
                 1,
                 channels_in,
                 channels_out,
-                layers.glorot,
+                drawing.glorot,
                 strides=1,
                 use_bias=True,
             )
@@ -67,7 +67,7 @@ class _Node(tf.Module):
 
     def __init__(
         self,
-        make: layers.VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         inputs: Sequence[int],
         num_before: int,
@@ -85,7 +85,7 @@ class _Node(tf.Module):
             for i in range(len(inputs)):
                 suffix = f"_{i}" if i else ""
                 self._weights.append(
-                    make.add(f"{name}/WSM{suffix}", (), layers.ones)
+                    make.add(f"{name}/WSM{suffix}", (), drawing.ones)
                 )
         self._resamples = [
             Resample(
@@ -99,7 +99,7 @@ class _Node(tf.Module):
         ]
         combine = f"{name}/op_after_combine{num_before}"
         self._conv = layers.SeparableConv2D(
-            make, f"{combine}/conv", filters, filters, layers.glorot, 0.0
+            make, f"{combine}/conv", filters, filters, drawing.glorot, 0.0
         )
         self._norm = norm(make, f"{combine}/bn", filters)
 
@@ -120,7 +120,7 @@ class _Node(tf.Module):
             edges = [tf.nn.relu(weight) for weight in self._weights]
             total = tf.add_n(edges) + _FUSION_EPSILON
             parts = [
-                part * (edge / total)
+                part * tf.cast(edge / total, part.dtype)
                 for part, edge in zip(parts, edges, strict=True)
             ]
         fused = self._activation(tf.add_n(parts))
@@ -151,7 +151,7 @@ class Cell(tf.Module):
 
     def __init__(
         self,
-        make: layers.VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         channels: Sequence[int],
         filters: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -13,9 +14,11 @@ from efficientdet_aimmo import anchors
 from efficientdet_aimmo.model import (
     activations,
     bifpn,
+    drawing,
     efficientnet,
     heads,
     layers,
+    recompute,
 )
 from hparams import config as config_lib
 
@@ -56,9 +59,11 @@ class Detector(tf.Module):
                 " set, and no data set was given. Set it."
             )
         self.num_classes = model.num_classes
+        self._recomputes = config.runtime.grad_checkpoint
+        self._precision = config.train.precision
         self._min_level = levels.min_level
         self._num_levels = levels.max_level - levels.min_level + 1
-        make = layers.VariableMaker(config.train.seed)
+        make = drawing.VariableMaker(config.train.seed)
         activation = activations.ACTIVATIONS[model.act_type]
         norm = functools.partial(
             layers.BatchNorm,
@@ -98,16 +103,24 @@ class Detector(tf.Module):
             levels.append(resample(levels[-1], size, run))
         pyramid = levels = levels[: self._num_levels]
         for cell in self._cells:
-            pyramid = cell(pyramid, run)
+            pyramid = recompute.segment(cell, pyramid, run)
         return Features(levels, pyramid)
 
     def forward(self, images: tf.Tensor, run: layers.ForwardPass) -> Outputs:
         """Returns the outputs; statistics to store are left in run.updates.
 
+        Layers compute in the type of what goes in. Training has the one that
+        the configuration says; elsewhere it is float32, so that figures and
+        detections are the same on every device.
+
         Args:
           images: [B, H, W, 3] float32, normalised; H and W are static.
           run: the pass.
         """
+        if self._recomputes:
+            run = dataclasses.replace(run, recomputed=[])
+        if run.training:
+            images = tf.cast(images, tf.as_dtype(self._precision))
         pyramid = self.features(images, run).pyramid
         batch = images.shape[0] or tf.shape(images)[0]
 
@@ -143,7 +156,7 @@ class Detector(tf.Module):
 
 
 def _coarser_levels(
-    make: layers.VariableMaker,
+    make: drawing.VariableMaker,
     config: config_lib.Config,
     channels: int,
     norm: functools.partial[layers.BatchNorm],
@@ -161,7 +174,7 @@ def _coarser_levels(
 
 
 def _make_heads(
-    make: layers.VariableMaker,
+    make: drawing.VariableMaker,
     config: config_lib.Config,
     norm: functools.partial[layers.BatchNorm],
     activation: Callable[[tf.Tensor], tf.Tensor],

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from efficientdet_aimmo.model import layers
+from efficientdet_aimmo.model import drawing, layers, normed, recompute
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ class _SqueezeExcite(tf.Module):
 
     def __init__(
         self,
-        make: layers.VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         channels: int,
         reduced: int,
@@ -77,7 +77,7 @@ class _SqueezeExcite(tf.Module):
     ) -> None:
         super().__init__()
         conv = functools.partial(
-            layers.Conv2D, draw=layers.he_fan_out, strides=1, use_bias=True
+            layers.Conv2D, draw=drawing.he_fan_out, strides=1, use_bias=True
         )
         self._activation = activation
         self._reduce = conv(make, f"{name}/conv2d", 1, channels, reduced)
@@ -94,7 +94,7 @@ class _Block(tf.Module):
 
     def __init__(
         self,
-        make: layers.VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         stage: _Stage,
         channels_in: int,
@@ -104,7 +104,7 @@ class _Block(tf.Module):
     ) -> None:
         super().__init__()
         conv = functools.partial(
-            layers.Conv2D, draw=layers.he_fan_out, strides=1, use_bias=False
+            layers.Conv2D, draw=drawing.he_fan_out, strides=1, use_bias=False
         )
         inner = channels_in * stage.expand_ratio
         suffixes = iter(["", "_1", "_2"])
@@ -122,7 +122,7 @@ class _Block(tf.Module):
             f"{name}/depthwise_conv2d",
             stage.kernel_size,
             inner,
-            layers.he_fan_out,
+            drawing.he_fan_out,
             strides=stage.strides,
         )
         self._depthwise_norm = norm(make, norm_name + next(suffixes), inner)
@@ -142,8 +142,12 @@ class _Block(tf.Module):
     ) -> tf.Tensor:
         x = features
         if self._expand is not None:
-            x = self._activation(self._expand_norm(self._expand(x), run))
-        x = self._activation(self._depthwise_norm(self._depthwise(x), run))
+            x = normed.activated(
+                self._expand_norm, self._expand(x), run, self._activation
+            )
+        x = normed.activated(
+            self._depthwise_norm, self._depthwise(x), run, self._activation
+        )
         if self._squeeze is not None:
             x = self._squeeze(x)
         x = self._project_norm(self._project(x), run)
@@ -159,7 +163,7 @@ class EfficientNet(tf.Module):
 
     def __init__(
         self,
-        make: layers.VariableMaker,
+        make: drawing.VariableMaker,
         backbone_name: str,
         norm: functools.partial[layers.BatchNorm],
         activation: Callable[[tf.Tensor], tf.Tensor],
@@ -205,7 +209,7 @@ class EfficientNet(tf.Module):
             3,
             3,
             stem_channels,
-            layers.he_fan_out,
+            drawing.he_fan_out,
             strides=2,
             use_bias=False,
         )
@@ -217,13 +221,18 @@ class EfficientNet(tf.Module):
         self, images: tf.Tensor, run: layers.ForwardPass
     ) -> list[tf.Tensor]:
         """Returns the features of levels 1 to 5, each [B, h, w, channels]."""
-        x = self._activation(self._stem_norm(self._stem(images), run))
+        x = recompute.segment(self._start, images, run)
         features = []
         for i, block in enumerate(self._blocks):
-            x = block(x, run)
+            x = recompute.segment(block, x, run)
             if i in self._ends:
                 features.append(x)
         return features
+
+    def _start(self, images: tf.Tensor, run: layers.ForwardPass) -> tf.Tensor:
+        return normed.activated(
+            self._stem_norm, self._stem(images), run, self._activation
+        )
 
 
 def _scaled_stages(width: float, depth: float, is_lite: bool) -> list[_Stage]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from efficientdet_aimmo.model import layers
+from efficientdet_aimmo.model import drawing, layers, normed, recompute
 
 
 class Head(tf.Module):
@@ -15,7 +15,7 @@ class Head(tf.Module):
 
     def __init__(
         self,
-        make: layers.VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         *,
         filters: int,
@@ -33,7 +33,7 @@ class Head(tf.Module):
         self._survival_prob = survival_prob
         net = f"{name}_net/{name}"
         conv = functools.partial(
-            layers.SeparableConv2D, make, draw=layers.lecun
+            layers.SeparableConv2D, make, draw=drawing.lecun
         )
         self._convs = [
             conv(
@@ -60,20 +60,22 @@ class Head(tf.Module):
     ) -> list[tf.Tensor]:
         """Returns [B, h, w, num_outputs] of every level."""
         return [
-            self._predict(self._tower(feature, place, run))
+            recompute.segment(
+                functools.partial(self._at_level, place), feature, run
+            )
             for place, feature in enumerate(features)
         ]
 
-    def _tower(
-        self, feature: tf.Tensor, place: int, run: layers.ForwardPass
+    def _at_level(
+        self, place: int, feature: tf.Tensor, run: layers.ForwardPass
     ) -> tf.Tensor:
         x = feature
         for i, (conv, norms) in enumerate(
             zip(self._convs, self._norms, strict=True)
         ):
-            y = self._activation(norms[place](conv(x), run))
+            y = normed.activated(norms[place], conv(x), run, self._activation)
             if i > 0 and self._survival_prob > 0.0:
                 name = f"{self._name}-{i}-{place}"
                 y = x + run.drop_branch(y, self._survival_prob, name)
             x = y
-        return x
+        return self._predict(x)

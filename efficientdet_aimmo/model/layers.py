@@ -8,13 +8,14 @@ refused step leaves no trace, and a recomputed segment counts once.
 from __future__ import annotations
 
 import dataclasses
-import math
 import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+from efficientdet_aimmo.model import drawing, synchronised_norm
 
 
 class Update(NamedTuple):
@@ -33,6 +34,13 @@ class Update(NamedTuple):
         )
 
 
+class Rows(NamedTuple):
+    """The rows of a batch that a pass sees, of all that a step has."""
+
+    first: int | tf.Tensor
+    total: int
+
+
 @dataclasses.dataclass
 class ForwardPass:
     """What a forward pass is told, and the statistics it hands back.
@@ -42,13 +50,22 @@ class ForwardPass:
       seed: [2] int32, read where stochastic depth is on.
       frozen: names of moving statistics that stand still; their layer
         normalises by them in training too.
+      rows: of the batch, where the pass sees a part of it.
+      synchronise: the replicas over which batch norm takes its statistics;
+        None takes them over the pass's own images.
       updates: for every moving statistic, in order.
+      recomputed: None keeps all activations. Otherwise segments of the network
+        (model/recompute.py) are computed again in the backward pass, and this
+        holds the gradients of the one that was last.
     """
 
     training: bool
     seed: tf.Tensor | None = None
     frozen: frozenset[str] = frozenset()
+    rows: Rows | None = None
+    synchronise: synchronised_norm.Replicas | None = None
     updates: list[Update] = dataclasses.field(default_factory=list)
+    recomputed: list[tf.Tensor] | None = None
 
     def drop_branch(
         self, branch: tf.Tensor, survival_prob: float, name: str
@@ -66,89 +83,20 @@ class ForwardPass:
         fold = tf.constant(
             [0, zlib.crc32(name.encode()) & 0x7FFFFFFF], tf.int32
         )
+        rows = self.rows or Rows(0, branch.shape[0])
         draws = tf.random.stateless_uniform(
-            [branch.shape[0], 1, 1, 1], tf.bitwise.bitwise_xor(self.seed, fold)
+            [rows.total, 1, 1, 1], tf.bitwise.bitwise_xor(self.seed, fold)
         )
+        if self.rows is not None:
+            draws = tf.slice(
+                draws, [rows.first, 0, 0, 0], [branch.shape[0], 1, 1, 1]
+            )
         kept = tf.cast(draws < survival_prob, branch.dtype)
         return branch / survival_prob * kept
 
 
-class VariableMaker:
-    """Makes variables, each drawn from the seed and its own name.
-
-    Attributes:
-      groups: variables by part of the network, in order of creation.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self.groups: list[list[tf.Variable]] = []
-
-    def start_group(self) -> None:
-        """Starts a part: official order sorts its statistics to its end."""
-        self.groups.append([])
-
-    def add(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray],
-        trainable: bool = True,
-    ) -> tf.Variable:
-        """Returns a new float32 variable of the current group."""
-        rng = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
-        value = draw(rng, shape).astype(np.float32)
-        variable = tf.Variable(value, trainable=trainable, name=name)
-        self.groups[-1].append(variable)
-        return variable
-
-    def ordered(self) -> list[tf.Variable]:
-        """Returns all variables in the official order."""
-        return [
-            variable
-            for group in self.groups
-            for trainable in (True, False)
-            for variable in group
-            if variable.trainable == trainable
-        ]
-
-
-def zeros(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns zeros."""
-    return np.zeros(shape)
-
-
-def ones(_: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns ones."""
-    return np.ones(shape)
-
-
-def he_fan_out(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Normal with variance 2 / fan-out (EfficientNet's own initialiser)."""
-    fan_out = shape[0] * shape[1] * shape[3]
-    return rng.normal(0.0, math.sqrt(2.0 / fan_out), shape)
-
-
-def glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Uniform with variance 2 / (fan-in + fan-out) (Glorot and Bengio 2010)."""
-    fans = shape[0] * shape[1] * (shape[2] + shape[3])
-    limit = math.sqrt(6.0 / fans)
-    return rng.uniform(-limit, limit, shape)
-
-
-def lecun(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Normal with variance 1 / fan-in, cut at two deviations (LeCun 1998)."""
-    # .8796 is the deviation of a normal cut at two deviations.
-    scale = math.sqrt(1.0 / (shape[0] * shape[1] * shape[2])) / 0.87962566
-    values = rng.normal(size=shape)
-    while (outside := np.abs(values) > 2.0).any():
-        values[outside] = rng.normal(size=int(outside.sum()))
-    return values * scale
-
-
-def constant(value: float) -> Callable[..., np.ndarray]:
-    """Returns an initialiser that fills with value."""
-    return lambda _, shape: np.full(shape, value)
+def _cast(variable: tf.Variable, features: tf.Tensor) -> tf.Tensor:
+    return tf.cast(variable, features.dtype)
 
 
 class Conv2D(tf.Module):
@@ -156,7 +104,7 @@ class Conv2D(tf.Module):
 
     def __init__(
         self,
-        make: VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         kernel_size: int,
         channels_in: int,
@@ -171,17 +119,18 @@ class Conv2D(tf.Module):
         self._strides = strides
         self.kernel = make.add(f"{name}/kernel", shape, draw)
         self.bias = (
-            make.add(f"{name}/bias", (channels_out,), zeros)
+            make.add(f"{name}/bias", (channels_out,), drawing.zeros)
             if use_bias
             else None
         )
 
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
         """Returns [B, h, w, channels_out]."""
-        outputs = tf.nn.conv2d(features, self.kernel, self._strides, "SAME")
+        kernel = _cast(self.kernel, features)
+        outputs = tf.nn.conv2d(features, kernel, self._strides, "SAME")
         if self.bias is None:
             return outputs
-        return tf.nn.bias_add(outputs, self.bias)
+        return tf.nn.bias_add(outputs, _cast(self.bias, outputs))
 
 
 class DepthwiseConv2D(tf.Module):
@@ -189,7 +138,7 @@ class DepthwiseConv2D(tf.Module):
 
     def __init__(
         self,
-        make: VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         kernel_size: int,
         channels: int,
@@ -205,7 +154,7 @@ class DepthwiseConv2D(tf.Module):
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
         """Returns [B, h, w, channels]."""
         return tf.nn.depthwise_conv2d(
-            features, self.kernel, self._strides, "SAME"
+            features, _cast(self.kernel, features), self._strides, "SAME"
         )
 
 
@@ -214,7 +163,7 @@ class SeparableConv2D(tf.Module):
 
     def __init__(
         self,
-        make: VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         channels_in: int,
         channels_out: int,
@@ -228,14 +177,15 @@ class SeparableConv2D(tf.Module):
         self.pointwise = make.add(
             f"{name}/pointwise_kernel", (1, 1, channels_in, channels_out), draw
         )
-        self.bias = make.add(f"{name}/bias", (channels_out,), constant(bias))
+        self.bias = make.add(
+            f"{name}/bias", (channels_out,), drawing.constant(bias)
+        )
 
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
         """Returns [B, h, w, channels_out]."""
-        outputs = tf.nn.conv2d(
-            self._depthwise(features), self.pointwise, 1, "SAME"
-        )
-        return tf.nn.bias_add(outputs, self.bias)
+        pointwise = _cast(self.pointwise, features)
+        outputs = tf.nn.conv2d(self._depthwise(features), pointwise, 1, "SAME")
+        return tf.nn.bias_add(outputs, _cast(self.bias, outputs))
 
 
 class BatchNorm(tf.Module):
@@ -243,7 +193,7 @@ class BatchNorm(tf.Module):
 
     def __init__(
         self,
-        make: VariableMaker,
+        make: drawing.VariableMaker,
         name: str,
         channels: int,
         *,
@@ -253,11 +203,13 @@ class BatchNorm(tf.Module):
         super().__init__()
         shape = (channels,)
         self._momentum = momentum
-        self._epsilon = epsilon
-        self.gamma = make.add(f"{name}/gamma", shape, ones)
-        self.beta = make.add(f"{name}/beta", shape, zeros)
-        self.mean = make.add(f"{name}/moving_mean", shape, zeros, False)
-        self.variance = make.add(f"{name}/moving_variance", shape, ones, False)
+        self.epsilon = epsilon
+        self.gamma = make.add(f"{name}/gamma", shape, drawing.ones)
+        self.beta = make.add(f"{name}/beta", shape, drawing.zeros)
+        self.mean = make.add(f"{name}/moving_mean", shape, drawing.zeros, False)
+        self.variance = make.add(
+            f"{name}/moving_variance", shape, drawing.ones, False
+        )
 
     def __call__(self, features: tf.Tensor, run: ForwardPass) -> tf.Tensor:
         """Returns normalised features, in training by the batch's own."""
@@ -270,14 +222,25 @@ class BatchNorm(tf.Module):
                 self.beta,
                 self.mean,
                 self.variance,
-                self._epsilon,
+                self.epsilon,
                 is_training=False,
             )[0]
         # The variance handed back is the unbiased one, n / (n - 1) times the
         # batch's: what the official network stores too.
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            features, self.gamma, self.beta, epsilon=self._epsilon
-        )
+        if run.synchronise is None:
+            outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+                features, self.gamma, self.beta, epsilon=self.epsilon
+            )
+        else:
+            outputs, mean, variance = synchronised_norm.normalise(
+                features, self.gamma, self.beta, self.epsilon, run.synchronise
+            )
+        self.hand_back(run, mean, variance)
+        return outputs
+
+    def hand_back(
+        self, run: ForwardPass, mean: tf.Tensor, variance: tf.Tensor
+    ) -> None:
+        """Leaves the statistics of a batch in the pass."""
         for variable, value in ((self.mean, mean), (self.variance, variance)):
             run.updates.append(Update(variable, value, 1.0 - self._momentum))
-        return outputs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import glob
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,9 +10,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from efficientdet_aimmo import checkpoint as checkpoint_lib
-from efficientdet_aimmo import weights
+from efficientdet_aimmo import weights, whole
 from efficientdet_aimmo.pretrained import h5, source, tf_checkpoint, torch_file
-from tfrecord_tools import command
+from tfrecord_tools import command, storage
 
 
 class Kind(enum.Enum):
@@ -54,17 +53,24 @@ def locate(path: str) -> Place:
     Raises:
       UserError: nothing is there, or nothing that can be read.
     """
-    if os.path.isdir(path):
-        return _locate_in(path)
-    if os.path.exists(path + ".index"):
-        return Place(path, Kind.TENSORFLOW)
-    if not os.path.exists(path):
+    with whole.reached(path):
+        if storage.is_folder(path):
+            return _locate_in(path)
+        if storage.is_file(path + ".index"):
+            return Place(path, Kind.TENSORFLOW)
+        is_there = storage.is_file(path)
+    if not is_there:
         raise _unknown(f"There are no weights at {path}.")
     if path.endswith(".index"):
         return Place(path.removesuffix(".index"), Kind.TENSORFLOW)
     kind = _SUFFIXES.get(os.path.splitext(path)[1].lower())
     if kind is None:
         raise _unknown(f"{path} is a file of an unknown kind.")
+    if storage.is_remote(path):
+        raise _unknown(
+            f"{path} is a file of {kind.value}, which is read from this"
+            " machine's disk only: copy it there."
+        )
     return Place(path, kind)
 
 
@@ -79,15 +85,15 @@ def _locate_in(path: str) -> Place:
         return Place(path, Kind.OWN_MODEL_DIR)
     prefix = tf.train.latest_checkpoint(path)
     if prefix is None:
-        found = sorted(glob.glob(os.path.join(glob.escape(path), "*.index")))
+        found = [n for n in storage.names(path) if n.endswith(".index")]
         if len(found) != 1:
-            listed = ", ".join(map(os.path.basename, found))
+            listed = ", ".join(found)
             raise _unknown(
                 f"The folder {path} holds {len(found)} TensorFlow checkpoints"
                 f"{f' ({listed})' if found else ''}, and no file 'checkpoint'"
                 " names one."
             )
-        prefix = found[0].removesuffix(".index")
+        prefix = storage.join(path, found[0].removesuffix(".index"))
     return Place(prefix, Kind.TENSORFLOW)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from efficientdet_aimmo import checkpoint as checkpoint_lib
-from efficientdet_aimmo import weights
+from efficientdet_aimmo import weights, whole
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.pretrained import (
     class_rows,
@@ -20,7 +20,7 @@ from efficientdet_aimmo.pretrained import (
     warm_start,
 )
 from hparams import config as config_lib
-from tfrecord_tools import command
+from tfrecord_tools import command, storage
 
 _OFFICIAL_NAME = "model"
 _EFFDET_NAME = "model.pth"
@@ -67,7 +67,7 @@ def run(request: Request) -> None:
     start = warm_start.WarmStart(place, False, request.heads)
     print(start.load(variables, class_names).text())
     try:
-        os.makedirs(request.output_dir, exist_ok=True)
+        storage.make_folder(request.output_dir)
         written = _write(request, config, class_names, variables)
     except OSError as error:
         raise command.UserError(
@@ -79,10 +79,12 @@ def run(request: Request) -> None:
 
 
 def _check_output(folder: str) -> None:
-    if os.path.isdir(folder) and os.listdir(folder):
+    with whole.reached(folder):
+        names = storage.names(folder)
+    if names:
         raise command.UserError(
             command.ExitCode.EXISTS,
-            f"--output_dir={folder} holds {len(os.listdir(folder))} files."
+            f"--output_dir={folder} holds {len(names)} files."
             " Choose a folder that is empty or does not exist.",
         )
 

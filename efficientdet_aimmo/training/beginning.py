@@ -45,6 +45,13 @@ def resume(
       UserError: the checkpoint or the weights do not fit.
     """
     newest, faults = checkpoint.latest(model_dir)
+    if newest is None and faults:
+        raise command.UserError(
+            command.ExitCode.DATA,
+            f"None of the {len(faults)} checkpoints in --model_dir={model_dir}"
+            f" is whole. {' '.join(faults)} Choose another folder, or remove"
+            " them to begin again.",
+        )
     for fault in faults:
         print(f"warning: {fault} The one before is used.", flush=True)
     if newest is None:
@@ -94,8 +101,39 @@ def claim(
     Raises:
       UserError: the disk is short or cannot be written.
     """
+    model_dir_lib.remove_leftovers(model_dir)
     model_dir_lib.check_space(model_dir, state.num_bytes())
     model_dir_lib.save_config(model_dir, config, manifest)
-    with_what = provenance.describe(start, threads, manifest)
-    for change in provenance.write(model_dir, with_what):
+    count = state.strategy.num_replicas_in_sync
+    with_what = provenance.describe(start, threads, manifest, count)
+    _say(provenance.write(model_dir, with_what))
+
+
+def look_at(
+    model_dir: str,
+    manifest: schema.Manifest,
+    threads: str,
+    state: state_lib.TrainState,
+    start: int,
+) -> None:
+    """Checks and says what claim does, and leaves the folder as it is.
+
+    Args:
+      model_dir: of the run; it need not be there.
+      manifest: of the records.
+      threads: CPU threads and oneDNN setting.
+      state: what a checkpoint would hold.
+      start: steps done.
+
+    Raises:
+      UserError: the disk is short.
+    """
+    model_dir_lib.check_space(model_dir, state.num_bytes())
+    count = state.strategy.num_replicas_in_sync
+    with_what = provenance.describe(start, threads, manifest, count)
+    _say(provenance.changes(model_dir, with_what))
+
+
+def _say(changes: list[str]) -> None:
+    for change in changes:
         print(f"Changed since the last start: {change}", flush=True)

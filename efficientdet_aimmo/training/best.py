@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
+import posixpath
 
-from efficientdet_aimmo import checkpoint
+from efficientdet_aimmo import checkpoint, whole
 from efficientdet_aimmo.evaluation import report
+from tfrecord_tools import storage
 
 FOLDER = "best"  # in the model_dir
 
 
 def find(model_dir: str) -> checkpoint.Checkpoint | None:
     """Returns the checkpoint that is kept, None without a whole one."""
-    folder = os.path.join(model_dir, FOLDER)
-    if not os.path.isdir(folder):
-        return None
-    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
-    whole = [path for path in paths if checkpoint.is_whole(path)]
-    return checkpoint.open_checkpoint(whole[-1]) if whole else None
+    return _search(model_dir)[0]
 
 
-def _best_ap(model_dir: str) -> float | None:
-    """Returns the AP of the checkpoint that is kept, None without one."""
-    found = find(model_dir)
-    if found is None:
-        return None
-    folder = os.path.join(model_dir, report.FOLDER)
+def _search(model_dir: str) -> tuple[checkpoint.Checkpoint | None, list[str]]:
+    """Returns the checkpoint that is kept, and the faults of damaged ones."""
+    folder = storage.join(model_dir, FOLDER)
+    with whole.reached(folder):
+        names = [n for n in storage.names(folder) if not n.startswith(".")]
+        if storage.is_remote(folder):  # unfinished is absent there
+            names = [
+                n for n in names if whole.has_meta(storage.join(folder, n))
+            ]
+    faults: list[str] = []
+    for name in reversed(names):
+        try:
+            path = storage.join(folder, name)
+            return checkpoint.open_checkpoint(path), faults
+        except checkpoint.CheckpointError as error:
+            faults.append(str(error))
+    return None, faults
+
+
+def _ap_of(model_dir: str, step: int) -> float | None:
+    """Returns the AP in a step's report, None without a report."""
+    folder = storage.join(model_dir, report.FOLDER)
     try:
-        with open(report.path_of(folder, found.step), encoding="utf-8") as file:
-            return float(json.load(file)["metrics"]["ap"])
-    except (OSError, ValueError, KeyError, TypeError):
+        content = storage.read_bytes(report.path_of(folder, step))
+        return float(json.loads(content)["metrics"]["ap"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # somebody removed the report: the next one is better
 
 
@@ -52,26 +63,21 @@ def keep(model_dir: str, step: int, ap: float | None) -> bool:
     Raises:
       OSError: the disk is full or not writable; the old copy is intact.
     """
-    best = _best_ap(model_dir)
-    if ap is None or (best is not None and ap <= best):
+    found, faults = _search(model_dir)
+    for fault in faults:
+        print(f"warning: {fault} The next best takes its place.", flush=True)
+    best = None if found is None else _ap_of(model_dir, found.step)
+    is_best = ap is not None and (best is None or ap > best)
+    if not is_best and found is None:
         return False
-    path = checkpoint.path_of(model_dir, step)
-    parent, name = os.path.join(model_dir, FOLDER), os.path.basename(path)
-    final, beside = os.path.join(parent, name), os.path.join(parent, ".writing")
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(path, beside, copy_function=_link)
-    shutil.rmtree(final, ignore_errors=True)
-    os.rename(beside, final)
-    checkpoint.flush(parent)
-    for other in os.listdir(parent):
-        if other != name:
-            shutil.rmtree(os.path.join(parent, other))
-    return True
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without links, or its limit
-        shutil.copyfile(source, target)
-        checkpoint.flush(target)
+    parent = storage.join(model_dir, FOLDER)
+    kept = step if found is None or is_best else found.step
+    path = checkpoint.path_of(model_dir, kept)
+    name = posixpath.basename(path)
+    if kept != (found and found.step):  # a step has one state
+        whole.copy_folder(path, storage.join(parent, name))
+    whole.remove_leftovers(parent)
+    for other in storage.names(parent):
+        if other != name and not other.startswith("."):
+            whole.remove_folder(storage.join(parent, other))
+    return is_best

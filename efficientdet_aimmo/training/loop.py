@@ -2,161 +2,227 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import signal
-import types
+import contextlib
+import functools
+import zlib
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 from efficientdet_aimmo import anchors as anchors_lib
-from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo.data import pipeline
-from efficientdet_aimmo.data import source as source_lib
-from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
-from efficientdet_aimmo.evaluation import report
-from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
-from efficientdet_aimmo.training import beginning, best, measure, nonfinite
+from efficientdet_aimmo.distribution import replicas
+from efficientdet_aimmo.training import (
+    bad_records,
+    beginning,
+    keeping,
+    loss_scale,
+    measure,
+    stopping,
+)
 from efficientdet_aimmo.training import monitor as monitor_lib
+from efficientdet_aimmo.training import run as run_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
 from efficientdet_aimmo.training import state as state_lib
 from efficientdet_aimmo.training import step as step_lib
 from hparams import config as config_lib
-from tfrecord_tools import command
-
-RESULT_NAME = "result.json"
+from hparams import serialize
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Run:
-    """What a run works on, beside its configuration.
-
-    Attributes:
-      model_dir: where it writes; the caller holds its lock.
-      train: the training records, checked.
-      val: the validation records, checked; None trains without measuring.
-      ground_truth: of the validation records.
-      warm_start: weights to begin with; None begins from the seed.
-      threads: CPU threads and oneDNN setting.
-    """
-
-    model_dir: str
-    train: source_lib.Source
-    val: source_lib.Source | None
-    ground_truth: ground_truth_lib.GroundTruth | None
-    warm_start: warm_start_lib.WarmStart | None
-    threads: str
-
-
-class _StopRequest:
-    """Remembers that the system asked the run to stop."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-        signal.signal(signal.SIGTERM, self._set)
-
-    def _set(self, _signal: int, _frame: types.FrameType | None) -> None:
-        self.is_set = True
-
-
-def train(config: config_lib.Config, run: Run) -> None:
+def train(config: config_lib.Config, run: run_lib.Run) -> None:
     """Trains to the last epoch, from the newest checkpoint if there is one.
 
     Writes checkpoints, TensorBoard's events, eval/<step>.json and at the end
     result.json to run.model_dir.
 
     Raises:
-      UserError: the run diverged, was asked to stop, or the disk is full.
+      UserError: the run diverged, was asked to stop, a worker is gone, or the
+        disk is full.
     """
+    with listening(config.runtime, run) as stop:
+        _train(config, run, stop)
+
+
+@contextlib.contextmanager
+def listening(
+    runtime: config_lib.Runtime, run: run_lib.Run
+) -> Iterator[stopping.StopRequest]:
+    """Listens for requests to stop, and for the loss of other workers.
+
+    Raises:
+      UserError: another worker is gone.
+    """
+    host = stopping.notice_host(runtime, run.environment, "/")
+    request = stopping.StopRequest(host, functools.partial(print, flush=True))
+    with contextlib.closing(request) as stop:
+        try:
+            yield stop
+        except replicas.LOST as error:
+            if not run.spread.has_lost(error):
+                raise
+            raise replicas.lost_peer(error) from error
+
+
+def _train(
+    config: config_lib.Config, run: run_lib.Run, stop: stopping.StopRequest
+) -> None:
     # What is trained, on what, and how long.
-    stop = _StopRequest()
-    counts = run.train.counts
-    course = schedule_lib.Course(
-        counts.images, config.train.train_batch_size, config.train.num_epochs
-    )
-    schedule = schedule_lib.Schedule(config.optimizer, course)
-    state = beginning.make_state(config, course)
-    anchors = tf.constant(
-        anchors_lib.anchor_boxes(config.anchors, config.data.image_size)
-    )
-    train_step = step_lib.make_train_step(state, anchors, schedule, config)
+    course, state, train_step = make_step(config, run)
 
     # Go on where the last run ended, or begin.
-    start = _begin(config, run, state)
-    measurer = _make_measurer(config, run)
+    start = begin(config, run, state)
+    if run.spread.is_chief:
+        beginning.claim(
+            run.model_dir, config, run.train.manifest, run.threads, state, start
+        )
+    measurer = make_measurer(config, run)
     monitor = monitor_lib.Monitor(
-        run.model_dir,
+        run.model_dir if run.spread.is_chief else None,
         num_steps=course.num_steps,
         start_step=start,
         batch_size=course.batch_size,
         log_steps=config.runtime.log_steps,
     )
-    batches = iter(
-        pipeline.build_train_dataset(
-            run.train.files,
-            config,
-            num_images=counts.images,
-            max_boxes=counts.max_boxes_per_image,
-            start_step=start,
-        )
-    )
-    save_steps, eval_steps = _milestones(config, course)
+    watch = _open_batches(config, run, state, start, monitor)
+    save_steps, eval_steps = milestones(config, course)
+    scaling = loss_scale.Reporter(state.loss_scale, monitor.write)
+
+    def leave_if_asked() -> None:
+        if run.spread.any(stop.is_set):
+            monitor.close()
+            raise stop.error(int(state.step.numpy()))
 
     # Step by step. A step's checkpoint comes before its evaluation, so that a
     # run killed in the evaluation does it again and loses nothing.
     for step in range(start, course.num_steps + 1):
         if measurer is not None and step in eval_steps:
-            _measure(run.model_dir, state, step, measurer, monitor)
+            keeping.measure_and_keep(
+                run, state, step, measurer, monitor, leave_if_asked
+            )
         if step == course.num_steps:
             break
-        if stop.is_set:
+        if run.spread.any(stop.is_set):
+            keeping.save(config, run, state, step)
             monitor.close()
-            _save(config, run, state, step)
-            raise _stopped(step)
+            raise stop.error(step)
         monitor.begin_step()
-        batch = next(batches)
-        result = _numbers(train_step(batch), config.loss)
-        if not result.pop("is_finite"):
-            _refuse(config, run, state, batch, course, monitor)
+        batch = watch.draw()
+        result = numbers(train_step(batch), config)
+        is_overflow = scaling.note(step, result)
+        if not result.pop("is_finite") and not is_overflow:
+            keeping.refuse(config, run, state, batch, course, monitor)
         monitor.end_step(step + 1, result)
         if step + 1 in save_steps:
-            _save(config, run, state, step + 1)
+            keeping.save(config, run, state, step + 1)
 
     monitor.close()
-    _write_result(run.model_dir, state, measurer)
+    keeping.write_result(run, state, measurer, watch)
+    # The chief writes last: whoever leaves before it would look lost to it.
+    run.spread.any(False)
 
 
-def _begin(
-    config: config_lib.Config, run: Run, state: state_lib.TrainState
-) -> int:
-    """Returns the steps done in this folder, which is the run's from now on."""
-    threads, manifest = run.threads, run.train.manifest
-    start = beginning.resume(
-        state, run.model_dir, run.warm_start, run.train.classes, threads
+def make_step(
+    config: config_lib.Config, run: run_lib.Run
+) -> tuple[
+    schedule_lib.Course,
+    state_lib.TrainState,
+    Callable[[pipeline.TrainBatch], step_lib.StepResult],
+]:
+    """Returns the run's length, its state, and what takes a step on it."""
+    course = schedule_lib.Course(
+        run.train.counts.images,
+        config.train.train_batch_size,
+        config.train.num_epochs,
     )
-    beginning.claim(run.model_dir, config, manifest, threads, state, start)
+    schedule = schedule_lib.Schedule(config.optimizer, course)
+    with run.spread.strategy.scope():
+        state = beginning.make_state(config, course)
+    anchors = tf.constant(
+        anchors_lib.anchor_boxes(config.anchors, config.data.image_size)
+    )
+    train_step = step_lib.make_train_step(state, anchors, schedule, config)
+    return course, state, train_step
+
+
+def begin(
+    config: config_lib.Config, run: run_lib.Run, state: state_lib.TrainState
+) -> int:
+    """Returns the steps done in this folder, which are in the state then.
+
+    Raises:
+      UserError: what is there does not fit, or the workers differ.
+    """
+    start = beginning.resume(
+        state, run.model_dir, run.warm_start, run.train.classes, run.threads
+    )
+    if run.spread.num_workers > 1:
+        run.spread.check_same(
+            {
+                "configuration": _digest(serialize.to_json(config)),
+                "records": _digest(run.train.manifest.identity),
+                "the steps done in --model_dir": start,
+                "the weights they begin with": state.checksum(),
+            }
+        )
     return start
 
 
-def _make_measurer(
-    config: config_lib.Config, run: Run
+def _digest(text: str) -> int:
+    return zlib.crc32(text.encode()) & 0x7FFFFFFF
+
+
+def make_measurer(
+    config: config_lib.Config, run: run_lib.Run
 ) -> measure.Measurer | None:
+    """Returns what measures, None where nothing is."""
     if run.val is None or run.ground_truth is None:
         return None
-    return measure.Measurer(config, run.val, run.ground_truth, run.model_dir)
+    return measure.Measurer(
+        config, run.val, run.ground_truth, run.model_dir, run.spread
+    )
 
 
-def _numbers(
-    result: step_lib.StepResult, loss: config_lib.Loss
+def _open_batches(
+    config: config_lib.Config,
+    run: run_lib.Run,
+    state: state_lib.TrainState,
+    start: int,
+    monitor: monitor_lib.Monitor,
+) -> bad_records.Watch:
+    """Returns what draws the batches of the steps from start on."""
+    dataset = pipeline.build_train_dataset(
+        run.train.files,
+        config,
+        num_records=run.train.num_records,
+        max_boxes=run.train.counts.max_boxes_per_image,
+        start_step=start,
+        share=run.spread.share_of(config.train.train_batch_size),
+    )
+    return bad_records.Watch(
+        iter(run.spread.share_out(dataset)),
+        config,
+        run.train.counts.images,
+        run.model_dir,
+        state,
+        monitor,
+        run.spread,
+        keeps_list=True,
+    )
+
+
+def numbers(
+    result: step_lib.StepResult, config: config_lib.Config
 ) -> dict[str, float]:
-    numbers = {name: float(value) for name, value in result._asdict().items()}
-    if loss.iou_loss_type == "none":
-        del numbers["iou_loss"]  # no curve of zeros
-    return numbers
+    """Returns what a step reports, by name."""
+    found = {name: float(value) for name, value in result._asdict().items()}
+    if config.loss.iou_loss_type == "none":
+        del found["iou_loss"]  # no curve of zeros
+    if config.train.precision != "float16":
+        del found["loss_scale"]
+    return found
 
 
-def _milestones(
+def milestones(
     config: config_lib.Config, course: schedule_lib.Course
 ) -> tuple[set[int], set[int]]:
     """Returns the steps after which to save, and to measure."""
@@ -172,104 +238,3 @@ def _milestones(
         if epoch % config.eval.map_freq == 0 or epoch == course.num_epochs
     }
     return saved | measured, measured
-
-
-def _save(
-    config: config_lib.Config, run: Run, state: state_lib.TrainState, step: int
-) -> None:
-    try:
-        checkpoint.save(
-            run.model_dir,
-            step,
-            state.variables(),
-            checkpoint.Meta(
-                config,
-                run.train.classes,
-                run.train.manifest.identity,
-                run.threads,
-            ),
-            config.runtime.keep_checkpoints,
-        )
-    except OSError as error:
-        raise command.UserError(
-            command.ExitCode.DISK,
-            f"The checkpoint of step {step} cannot be written ({error}). The"
-            " last whole one is intact: make room and give the same command.",
-        ) from error
-
-
-def _measure(
-    model_dir: str,
-    state: state_lib.TrainState,
-    step: int,
-    measurer: measure.Measurer,
-    monitor: monitor_lib.Monitor,
-) -> None:
-    """Measures, and keeps the checkpoint apart if it is the best so far."""
-    measurer.measure(state, step, monitor)
-    ap = None if measurer.last is None else measurer.last.metrics.ap
-    try:
-        is_best = best.keep(model_dir, step, ap)
-    except OSError as error:
-        raise command.UserError(
-            command.ExitCode.DISK,
-            f"The best checkpoint cannot be kept in {model_dir}/{best.FOLDER}"
-            f" ({error}). Make room and give the same command.",
-        ) from error
-    if is_best:
-        monitor.write(f"The best AP so far, kept in {model_dir}/{best.FOLDER}.")
-
-
-def _stopped(step: int) -> command.UserError:
-    return command.UserError(
-        command.ExitCode.STOPPED,
-        f"Stopped on request after step {step}, which is saved. The same"
-        " command goes on.",
-    )
-
-
-def _refuse(
-    config: config_lib.Config,
-    run: Run,
-    state: state_lib.TrainState,
-    batch: pipeline.TrainBatch,
-    course: schedule_lib.Course,
-    monitor: monitor_lib.Monitor,
-) -> None:
-    """Keeps a step that is not finite, and skips it or ends the run.
-
-    Raises:
-      UserError: the run ends.
-    """
-    thaw_step = course.steps_of(config.train.freeze_epochs)
-    folder = nonfinite.folder_of(run.model_dir, int(state.step))
-    found = nonfinite.keep(
-        run.model_dir, config, state, batch, run.train.classes, thaw_step
-    )
-    num_skipped, most = int(state.skipped), config.runtime.max_skipped_steps
-    if config.runtime.on_nan == "stop" or num_skipped >= most:
-        monitor.close()
-        raise nonfinite.diverged(found, folder, num_skipped)
-    state.skip_step()
-    line = f"Skipped, {num_skipped + 1} of at most {most}"
-    monitor.write(f"warning: {nonfinite.describe(found, folder)}. {line}.")
-
-
-def _write_result(
-    model_dir: str,
-    state: state_lib.TrainState,
-    measurer: measure.Measurer | None,
-) -> None:
-    last = None if measurer is None else measurer.last
-    kept = best.find(model_dir)
-    content = {
-        "step": int(state.step),
-        "skipped_steps": int(state.skipped),
-        "best_step": None if kept is None else kept.step,
-        "metrics": None if last is None else dataclasses.asdict(last.metrics),
-        "alarms": [] if last is None else list(last.alarms),
-    }
-    report.write_whole(
-        os.path.join(model_dir, RESULT_NAME),
-        json.dumps(content, indent=1) + "\n",
-    )

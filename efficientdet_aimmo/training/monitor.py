@@ -9,10 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 import tqdm
 
 from efficientdet_aimmo.evaluation import metrics as metrics_lib
+from efficientdet_aimmo.evaluation import report
+from efficientdet_aimmo.training import events
+
+FOLDER = "train"  # in the model_dir: events of training
 
 
 class Monitor:
@@ -20,11 +23,13 @@ class Monitor:
 
     On a terminal one line that is drawn anew; elsewhere a plain line every
     log_steps steps. TensorBoard gets a point every log_steps steps.
+
+    What gives TensorBoard something raises UserError where the disk is full.
     """
 
     def __init__(
         self,
-        model_dir: str,
+        model_dir: str | None,
         *,
         num_steps: int,
         start_step: int,
@@ -34,17 +39,28 @@ class Monitor:
         self._num_steps = num_steps
         self._batch_size = batch_size
         self._log_steps = log_steps
-        self._train = tf.summary.create_file_writer(
-            os.path.join(model_dir, "train")
+        """Begins to show a run.
+
+        Args:
+          model_dir: the run's folder; None shows nothing and writes nothing.
+          num_steps: steps of the run.
+          start_step: those done.
+          batch_size: images of a step.
+          log_steps: steps between two lines.
+        """
+        self._is_silent = model_dir is None
+        train, evaluated = (
+            None if model_dir is None else os.path.join(model_dir, name)
+            for name in (FOLDER, report.FOLDER)
         )
-        self._eval = tf.summary.create_file_writer(
-            os.path.join(model_dir, "eval")
-        )
+        self._train = events.Events(train)
+        self._eval = events.Events(evaluated)
         self._seconds = 0.0  # since the last point, evaluations left out
+        self._waited = 0.0  # of these, for input
         self._count = 0  # steps since the last point
         self._started = time.perf_counter()
         self._bar: tqdm.tqdm | None = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self._is_silent:
             self._bar = tqdm.tqdm(
                 total=num_steps,
                 initial=start_step,
@@ -57,6 +73,10 @@ class Monitor:
         """Starts the clock of a step, its wait for input included."""
         self._started = time.perf_counter()
 
+    def end_wait(self) -> None:
+        """Marks that the step has its input."""
+        self._waited += time.perf_counter() - self._started
+
     def end_step(self, step: int, scalars: Mapping[str, float]) -> None:
         """Takes what step number `step` (from 1) reported."""
         self._seconds += time.perf_counter() - self._started
@@ -67,19 +87,22 @@ class Monitor:
             return
         rate = self._count * self._batch_size / self._seconds
         left = (self._num_steps - step) * self._batch_size / rate
+        share = self._waited / self._seconds
         line = (
             f"loss {scalars['total_loss']:.4f}, {rate:.1f} images/s,"
-            f" {_duration(left)} left"
+            f" {share:.0%} waiting for input, {duration(left)} left"
         )
         if self._bar is not None:
             self._bar.set_postfix_str(line)
-        else:
+        elif not self._is_silent:
             print(f"step {step}/{self._num_steps}: {line}", flush=True)
-        with self._train.as_default(step=step):
+        with self._train.at(step):
             for name, value in scalars.items():
-                tf.summary.scalar(name, value)
-            tf.summary.scalar("images_per_second", rate)
-        self._seconds, self._count = 0.0, 0
+                self._train.scalar(name, value)
+            self._train.scalar("images_per_second", rate)
+            self._train.scalar("input_wait_share", share)
+        self._seconds = self._waited = 0.0
+        self._count = 0
 
     def show_evaluation(
         self,
@@ -105,13 +128,12 @@ class Monitor:
             for item in metrics.classes
             for figure, value in (("AP", item.ap), ("AP50", item.ap50))
         }
-        with self._eval.as_default(step=step):
+        with self._eval.at(step):
             for name, value in {**overall, **per_class}.items():
                 if value is not None:
-                    tf.summary.scalar(name, value)
+                    self._eval.scalar(name, value)
             for name, picture in pictures:
-                tf.summary.image(f"pictures/{name}", picture[None])
-        self._eval.flush()
+                self._eval.image(f"pictures/{name}", picture)
 
     def write(self, text: str) -> None:
         """Prints text without breaking the progress line."""
@@ -129,7 +151,7 @@ class Monitor:
         self._eval.close()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Returns seconds as 1 h 05 min, 5 min 03 s or 3 s."""
     whole = math.ceil(seconds)
     if whole >= 3600:

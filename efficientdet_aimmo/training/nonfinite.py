@@ -8,22 +8,23 @@ that a replay can be held against it.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
-import os
 
 import numpy as np
 import tensorflow as tf
 
 from efficientdet_aimmo import anchors as anchors_lib
-from efficientdet_aimmo import checkpoint
+from efficientdet_aimmo import checkpoint, whole
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.evaluation import report
 from efficientdet_aimmo.model import profile
+from efficientdet_aimmo.training import accumulation
+from efficientdet_aimmo.training import gradients as gradients_lib
 from efficientdet_aimmo.training import state as state_lib
-from efficientdet_aimmo.training import step as step_lib
 from hparams import config as config_lib
-from tfrecord_tools import command
+from tfrecord_tools import command, storage
 
 _FOLDER = "nan"
 _BATCH = "batch.npz"
@@ -54,7 +55,7 @@ class Terms:
 
 def folder_of(model_dir: str, step: int) -> str:
     """Returns the folder that keeps a refused step."""
-    return os.path.join(model_dir, _FOLDER, str(step))
+    return storage.join(model_dir, _FOLDER, str(step))
 
 
 def _measure(
@@ -66,10 +67,10 @@ def _measure(
     """Does the step again, line by line; changes nothing."""
     anchors = anchors_lib.anchor_boxes(config.anchors, config.data.image_size)
     frozen = frozenset() if is_thawed else state.frozen
-    found = step_lib.compute_gradients(
+    found = accumulation.compute_gradients(
         state, batch, tf.constant(anchors), config, frozen
     )
-    trained = step_lib.trained(state, frozen)
+    trained = gradients_lib.trained(state, frozen)
     norms = {
         v.name.removesuffix(":0"): float(tf.norm(tf.convert_to_tensor(g)))
         for v, g in zip(trained, found.values, strict=True)
@@ -80,7 +81,7 @@ def _measure(
     ids = [value.decode() for value in batch.source_ids.numpy()]
     is_finite = np.isfinite(batch.images.numpy()).all(axis=(1, 2, 3))
     return Terms(
-        step=int(state.step),
+        step=int(state.step.numpy()),
         terms={
             "class_loss": float(found.class_loss),
             "box_loss": float(found.box_loss),
@@ -97,6 +98,25 @@ def _measure(
             :_MOST_NAMES
         ],
     )
+
+
+def _on_one_device(
+    config: config_lib.Config, state: state_lib.TrainState
+) -> state_lib.TrainState:
+    """Returns a state that has one copy of everything."""
+    if state.strategy.num_replicas_in_sync == 1:
+        return state
+    own = state_lib.TrainState(config)
+    values = state.variables()
+    for name, variable in own.variables().items():
+        variable.assign(values[name].read_value())
+    return own
+
+
+def _followed_from(state: state_lib.TrainState) -> list[tf.Variable]:
+    """Returns the variables from which a step's report follows."""
+    scale = [] if state.loss_scale is None else [state.loss_scale.value]
+    return [*state.detector.all_variables, state.step, *scale]
 
 
 def keep(
@@ -120,13 +140,15 @@ def keep(
     Raises:
       UserError: the disk is full or cannot be written.
     """
-    step = int(state.step)
+    step = int(state.step.numpy())
+    state = _on_one_device(config, state)
     found = _measure(config, state, batch, bool(0 < thaw_step <= step))
     folder = folder_of(model_dir, step)
-    weights = [*state.detector.all_variables, state.step]
+    weights = _followed_from(state)
     try:
-        os.makedirs(folder, exist_ok=True)
-        np.savez(os.path.join(folder, _BATCH), **_arrays(batch))
+        arrays = io.BytesIO()
+        np.savez(arrays, **_arrays(batch))
+        whole.write_file(storage.join(folder, _BATCH), arrays.getvalue())
         checkpoint.save(
             folder,
             step,
@@ -136,7 +158,7 @@ def keep(
         )
         content = {**dataclasses.asdict(found), "thaw_step": thaw_step}
         report.write_whole(
-            os.path.join(folder, _TERMS), json.dumps(content, indent=1) + "\n"
+            storage.join(folder, _TERMS), json.dumps(content, indent=1) + "\n"
         )
     except OSError as error:
         raise command.UserError(
@@ -173,18 +195,17 @@ def describe(found: Terms, folder: str) -> str:
     )
 
 
-def diverged(found: Terms, folder: str, num_skipped: int) -> command.UserError:
+def diverged(description: str, num_skipped: int) -> command.UserError:
     """Returns the error of a run that stops at a refused step.
 
     Args:
-      found: what the step reported.
-      folder: where it is kept.
+      description: of the step.
       num_skipped: refused steps before it that were skipped.
     """
     before = f" {num_skipped} such steps were skipped." if num_skipped else ""
     return command.UserError(
         command.ExitCode.DIVERGED,
-        f"{describe(found, folder)}.{before} Try a lower learning_rate or a"
+        f"{description}.{before} Try a lower learning_rate or a"
         " longer lr_warmup_epoch.",
     )
 
@@ -195,10 +216,9 @@ def load(folder: str) -> tuple[Terms, int]:
     Raises:
       UserError: the folder does not hold a kept step.
     """
-    path = os.path.join(folder, _TERMS)
+    path = storage.join(folder, _TERMS)
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+        content = json.loads(storage.read_bytes(path))
         thaw_step = content.pop("thaw_step")
         return Terms(**content), thaw_step
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -226,9 +246,12 @@ def replay(folder: str) -> Terms:
     config = found.meta.config
     state = state_lib.TrainState(config)
     values = found.values()
-    for variable in [*state.detector.all_variables, state.step]:
+    for variable in _followed_from(state):
         variable.assign(values[state_lib.variable_name(variable)])
-    with np.load(os.path.join(folder, _BATCH)) as arrays:
+    path = storage.join(folder, _BATCH)
+    with whole.reached(path):
+        content = io.BytesIO(storage.read_bytes(path))
+    with np.load(content) as arrays:
         batch = pipeline.TrainBatch(
             **{name: tf.constant(array) for name, array in arrays.items()}
         )

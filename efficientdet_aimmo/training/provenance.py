@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
 import subprocess
@@ -12,8 +11,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from efficientdet_aimmo import whole
 from efficientdet_aimmo.evaluation import report
-from tfrecord_tools import schema
+from tfrecord_tools import schema, storage
 
 NAME = "run.json"
 
@@ -80,7 +80,7 @@ def _devices() -> list[str]:
 
 
 def describe(
-    step: int, threads: str, manifest: schema.Manifest
+    step: int, threads: str, manifest: schema.Manifest, num_replicas: int
 ) -> dict[str, Any]:
     """Returns what a start computes with.
 
@@ -88,6 +88,7 @@ def describe(
       step: steps done before it.
       threads: CPU threads and oneDNN setting.
       manifest: of the records.
+      num_replicas: devices that share a step, on all machines.
     """
     return {
         "step": step,
@@ -97,6 +98,7 @@ def describe(
         "packages": {name: _version(name) for name in _PACKAGES},
         "devices": _devices(),
         "driver": _driver(),
+        "replicas": num_replicas,
         "threads": threads,
         "records": manifest.identity,
         "shards": {
@@ -109,34 +111,40 @@ def describe(
 
 def _earlier(path: str) -> list[dict[str, Any]]:
     try:
-        with open(path, encoding="utf-8") as file:
-            return list(json.load(file)["starts"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return list(json.loads(storage.read_bytes(path))["starts"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return []
 
 
-def write(model_dir: str, start: dict[str, Any]) -> list[str]:
-    """Adds a start to the run's file.
+def changes(model_dir: str, start: dict[str, Any]) -> list[str]:
+    """Returns a line for everything that differs from the start before.
 
     Args:
       model_dir: the run's folder.
       start: what describe returned.
-
-    Returns:
-      A line for everything that differs from the start before.
     """
-    path = os.path.join(model_dir, NAME)
-    starts = _earlier(path)
-    changes = []
-    if starts:
-        before = starts[-1]
-        changes = [
-            f"{name}: {before.get(name)} -> {start[name]}"
-            for name in start
-            if name not in ("step", "shards")
-            and before.get(name) != start[name]
-        ]
+    starts = _starts(model_dir)
+    if not starts:
+        return []
+    before = starts[-1]
+    return [
+        f"{name}: {before.get(name)} -> {start[name]}"
+        for name in start
+        if name not in ("step", "shards") and before.get(name) != start[name]
+    ]
+
+
+def write(model_dir: str, start: dict[str, Any]) -> list[str]:
+    """Adds a start to the run's file; returns what `changes` says of it."""
+    found = changes(model_dir, start)
+    content = {"starts": [*_starts(model_dir), start]}
     report.write_whole(
-        path, json.dumps({"starts": [*starts, start]}, indent=1) + "\n"
+        storage.join(model_dir, NAME), json.dumps(content, indent=1) + "\n"
     )
-    return changes
+    return found
+
+
+def _starts(model_dir: str) -> list[dict[str, Any]]:
+    path = storage.join(model_dir, NAME)
+    with whole.reached(path):
+        return _earlier(path)

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
 
 import tensorflow as tf
 
-from efficientdet_aimmo import devices
+from efficientdet_aimmo import devices, precision
 from efficientdet_aimmo.data import source as source_lib
+from efficientdet_aimmo.distribution import strategies
 from efficientdet_aimmo.evaluation import evaluator, saved
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.model import activations
 from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
-from efficientdet_aimmo.training import loop
+from efficientdet_aimmo.training import (
+    bad_records,
+    dry_run,
+    loop,
+    machine,
+    start_table,
+    stopping,
+)
 from efficientdet_aimmo.training import model_dir as model_dir_lib
-from efficientdet_aimmo.training import schedule as schedule_lib
+from efficientdet_aimmo.training import run as run_lib
 from hparams import config as config_lib
-from hparams import presets, serialize
 from tfrecord_tools import command
 
 
@@ -39,6 +47,8 @@ class Options:
         none or all.
       num_examples_per_epoch: images as the user counts them, or None.
       environment: the process's environment variables.
+      machines: what is asked of other machines.
+      dry_run: whether only the first steps are taken, and nothing written.
     """
 
     mode: str
@@ -52,6 +62,8 @@ class Options:
     reuse_head: str
     num_examples_per_epoch: int | None
     environment: Mapping[str, str]
+    machines: strategies.Request
+    dry_run: bool
 
 
 def _usage(message: str) -> command.UserError:
@@ -63,7 +75,7 @@ def start(
     label_names: tuple[str, ...] | None,
     options: Options,
 ) -> None:
-    """Checks everything, prints what is in force, and trains.
+    """Checks everything, prints what is in force, and trains or rehearses.
 
     Args:
       config: as the user gave it; what follows from the data is filled in.
@@ -79,16 +91,23 @@ def start(
         options.environment.get("CUDA_VISIBLE_DEVICES"),
         len(tf.config.list_physical_devices("GPU")),
     )
-    train, val = _open_sources(options)
+    strategies.check_flags(config.runtime, options.machines)
+    train, val = _open_sources(options, config.runtime)
     config = fill_from_data(config, label_names, train)
-    _check_batch(config, train)
-    with model_dir_lib.in_use(options.model_dir):
+    spread = strategies.make(config.runtime, options.machines)
+    _check_batch(config, train, val, spread.num_replicas)
+    with contextlib.ExitStack() as stack:
+        if options.dry_run and spread.is_chief:
+            model_dir_lib.check_usable(options.model_dir)
+        elif spread.is_chief:
+            stack.enter_context(model_dir_lib.in_use(options.model_dir))
+        config, why = _resolve_precision(config, options.model_dir)
         changes = model_dir_lib.check_config(options.model_dir, config)
         model_dir_lib.check_data(options.model_dir, train.manifest)
         truth = None if val is None else _open_truth(val, options)
-        for source in (train, val):
-            if source is not None:
-                source_lib.check_records(source)
+        bad_records.check_records(train, config.runtime)
+        if val is not None:
+            source_lib.check_records(val)
         warm_start = warm_start_lib.choose(
             options.ckpt,
             options.backbone_ckpt,
@@ -96,21 +115,42 @@ def start(
             options.model_dir,
             options.environment,
         )
-        print(_describe(config, options, train, val), flush=True)
+        host = stopping.notice_host(config.runtime, options.environment, "/")
+        print(
+            start_table.text(
+                config, options.model_name, train, val, spread, host, why
+            ),
+            flush=True,
+        )
         for change in changes:
             print(f"Changed since the last run: {change}", flush=True)
         activations.compile_quietly()
-        loop.train(
-            config,
-            loop.Run(
-                model_dir=options.model_dir,
-                train=train,
-                val=val,
-                ground_truth=truth,
-                warm_start=warm_start,
-                threads=threads,
-            ),
+        run = run_lib.Run(
+            model_dir=options.model_dir,
+            train=train,
+            val=val,
+            ground_truth=truth,
+            warm_start=warm_start,
+            threads=threads,
+            environment=options.environment,
+            spread=spread,
         )
+        if options.dry_run:
+            dry_run.rehearse(config, run, machine.Machine("/"))
+        else:
+            loop.train(config, run)
+
+
+def _resolve_precision(
+    config: config_lib.Config, model_dir: str
+) -> tuple[config_lib.Config, str]:
+    begun = model_dir_lib.read_config(model_dir)
+    return precision.resolve(
+        config,
+        None if begun is None else begun.train.precision,
+        # On virtual devices no GPU is used.
+        [] if config.runtime.virtual_devices else precision.capabilities(),
+    )
 
 
 def _set_threads(
@@ -129,10 +169,10 @@ def _set_threads(
 
 
 def _open_sources(
-    options: Options,
+    options: Options, runtime: config_lib.Runtime
 ) -> tuple[source_lib.Source, source_lib.Source | None]:
-    train = source_lib.open_source(
-        options.train_file_pattern, "train_file_pattern"
+    train = bad_records.open_source(
+        options.train_file_pattern, "train_file_pattern", runtime
     )
     val = None
     if options.mode == "train_and_eval":
@@ -205,7 +245,12 @@ def fill_from_data(
     )
 
 
-def _check_batch(config: config_lib.Config, train: source_lib.Source) -> None:
+def _check_batch(
+    config: config_lib.Config,
+    train: source_lib.Source,
+    val: source_lib.Source | None,
+    num_replicas: int,
+) -> None:
     batch = config.train.train_batch_size
     if batch > train.counts.images:
         raise _usage(
@@ -213,48 +258,18 @@ def _check_batch(config: config_lib.Config, train: source_lib.Source) -> None:
             f" {train.counts.images} training images. Expected at most"
             f" {train.counts.images}."
         )
-
-
-def _describe(
-    config: config_lib.Config,
-    options: Options,
-    train: source_lib.Source,
-    val: source_lib.Source | None,
-) -> str:
-    """Returns the table of the start: settings, data, rates, device."""
-    course = schedule_lib.Course(
-        train.counts.images,
-        config.train.train_batch_size,
-        config.train.num_epochs,
-    )
-    schedule = schedule_lib.Schedule(config.optimizer, course)
-    rates = config.optimizer
-    rule = "as given"
-    if rates.learning_rate_batch:
-        rule = (
-            f"x {course.batch_size} images per step /"
-            f" {rates.learning_rate_batch} (learning_rate_batch)"
+    parts = num_replicas * config.train.accumulate_steps
+    if batch % parts:
+        raise _usage(
+            f"--train_batch_size={batch} is the whole batch and cannot be"
+            f" shared by {num_replicas} replicas in"
+            f" {config.train.accumulate_steps} parts (accumulate_steps)."
+            f" Expected a multiple of {parts}."
         )
-    lines = [
-        f"Settings (* differs from the preset {options.model_name}):",
-        serialize.describe(config, presets.get_config(options.model_name)),
-        "",
-        f"learning_rate   given {rates.learning_rate:g}, {rule}, in force"
-        f" {schedule.peak:g}",
-        f"lr_warmup_init  given {rates.lr_warmup_init:g}, {rule}, in force"
-        f" {schedule.start:g}",
-        f"warm-up         {schedule.warmup_steps:g} of {course.num_steps} steps"
-        f" ({course.steps_per_epoch:g} per epoch)",
-    ]
-    for source in (train, val):
-        if source is not None:
-            objects = ", ".join(
-                f"{name} {count}"
-                for name, count in source.counts.objects.items()
-            )
-            lines.append(
-                f"{source.split:<15} {source.counts.images} images; objects:"
-                f" {objects}"
-            )
-    lines.append(f"device          {devices.describe()}")
-    return "\n".join(lines)
+    size = config.eval.eval_batch_size
+    if val is not None and size % num_replicas:
+        raise _usage(
+            f"--eval_batch_size={size} is the whole batch and cannot be shared"
+            f" by {num_replicas} replicas. Expected a multiple of"
+            f" {num_replicas}."
+        )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo.model import detector as detector_lib
-from efficientdet_aimmo.training import freezing
+from efficientdet_aimmo.training import freezing, loss_scale
 from hparams import config as config_lib
 
 
@@ -43,7 +44,10 @@ def _make_optimizer(
 class TrainState:
     """Detector, optimizer, moving average and step.
 
+    Made in the scope of a strategy it has a copy on each of its replicas.
+
     Attributes:
+      strategy: the one in whose scope it was made.
       detector: the network being trained.
       frozen: names of variables that stand still, for ever or at first.
       trainable: the variables that are trained at some step.
@@ -51,9 +55,12 @@ class TrainState:
         empty if there is no moving average.
       step: int64, steps done, those skipped included.
       skipped: int64, steps skipped because they were not finite.
+      bad_draws: int64, images drawn that were bad records.
+      loss_scale: of float16; None under another precision.
     """
 
     def __init__(self, config: config_lib.Config) -> None:
+        self.strategy = tf.distribute.get_strategy()
         self.detector = detector_lib.Detector(config)
         self.frozen = freezing.frozen_names(
             config.train.var_freeze_expr, self.detector.all_variables
@@ -80,6 +87,10 @@ class TrainState:
         self.skipped = tf.Variable(
             0, dtype=tf.int64, name=checkpoint.SKIPPED, trainable=False
         )
+        self.bad_draws = tf.Variable(
+            0, dtype=tf.int64, name=checkpoint.BAD_DRAWS, trainable=False
+        )
+        self.loss_scale = loss_scale.make(config.train)
         self.averages: list[tf.Variable] = []
         if config.optimizer.moving_average_decay > 0.0:
             self.averages = [
@@ -97,10 +108,10 @@ class TrainState:
         variables: Sequence[tf.Variable],
         rate: tf.Tensor | float,
     ) -> None:
-        """Moves variables by their gradients.
+        """Moves variables by their gradients; called by each replica.
 
         Args:
-          gradients: one for every variable.
+          gradients: one for every variable, added up over the replicas.
           variables: all that are trained from the first step on, and all or
             none of the others.
           rate: the learning rate, scalar.
@@ -110,7 +121,9 @@ class TrainState:
             pairs = [(found[v.name], v) for v in group if v.name in found]
             if pairs:
                 optimizer.learning_rate.assign(rate)
-                optimizer.apply_gradients(pairs)
+                optimizer.apply_gradients(
+                    pairs, experimental_aggregate_gradients=False
+                )
 
     def skip_step(self) -> None:
         """Counts a refused step as done and skipped."""
@@ -119,7 +132,9 @@ class TrainState:
 
     def variables(self) -> dict[str, tf.Variable]:
         """Returns all variables by their names in a checkpoint."""
-        counts = [self.step, self.skipped]
+        counts = [self.step, self.skipped, self.bad_draws]
+        if self.loss_scale is not None:
+            counts += self.loss_scale.variables
         own = [*self.detector.all_variables, *self.averages, *counts]
         named = {variable_name(v): v for v in own}
         kept = [
@@ -129,6 +144,13 @@ class TrainState:
             place = f"{checkpoint.OPTIMIZER}{i:04}"
             named[f"{place}/{variable_name(variable)}"] = variable
         return named
+
+    def checksum(self) -> int:
+        """Returns a number of 31 bits that follows from all values."""
+        digest = 0
+        for _, variable in sorted(self.variables().items()):
+            digest = zlib.crc32(variable.numpy().tobytes(), digest)
+        return digest & 0x7FFFFFFF
 
     def num_bytes(self) -> int:
         """Returns what all variables take."""

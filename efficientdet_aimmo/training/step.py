@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from efficientdet_aimmo import losses
-from efficientdet_aimmo.data import pipeline, targets
+from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.model import layers
+from efficientdet_aimmo.training import accumulation, as_written
+from efficientdet_aimmo.training import gradients as gradients_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
 from efficientdet_aimmo.training import state as state_lib
 from hparams import config as config_lib
@@ -26,82 +27,9 @@ class StepResult(NamedTuple):
     gradient_norm: tf.Tensor  # before clipping
     learning_rate: tf.Tensor
     num_positives: tf.Tensor
-    is_finite: tf.Tensor  # False: the step was refused, nothing has changed
-
-
-class Gradients(NamedTuple):
-    """What a batch says, before anything is changed."""
-
-    class_loss: tf.Tensor
-    box_loss: tf.Tensor
-    iou_loss: tf.Tensor
-    l2_loss: tf.Tensor
-    total_loss: tf.Tensor
-    num_positives: tf.Tensor
-    values: list[tf.Tensor]  # one per variable that is not frozen
-    updates: list[layers.Update]  # batch-norm statistics
-
-
-def compute_gradients(
-    state: state_lib.TrainState,
-    batch: pipeline.TrainBatch,
-    anchors: tf.Tensor,
-    config: config_lib.Config,
-    frozen: frozenset[str],
-) -> Gradients:
-    """Returns losses and gradients of a batch; changes nothing.
-
-    Frozen variables, given by name, get no gradient and are not in the L2 term
-    (as officially); layers whose moving statistics are frozen normalise by
-    them.
-    """
-    trained_now = trained(state, frozen)
-    target = targets.assign_targets(
-        batch.boxes,
-        batch.classes,
-        batch.num_boxes,
-        anchors,
-        config.anchors.match_iou,
-    )
-    num_positives = tf.reduce_sum(tf.cast(target.classes >= 0, tf.float32))
-    seed = tf.stack(
-        [tf.constant(config.train.seed, tf.int64), state.step.read_value()]
-    )
-    run = layers.ForwardPass(
-        training=True, seed=tf.cast(seed, tf.int32), frozen=frozen
-    )
-    # Only what is watched costs a backward pass.
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(trained_now)
-        outputs = state.detector.forward(batch.images, run)
-        loss = losses.detection_loss(
-            outputs.logits,
-            outputs.codes,
-            target.classes,
-            target.boxes,
-            num_positives,
-            anchors,
-            config.loss,
-        )
-        l2_loss = losses.l2_loss(trained_now, config.loss.weight_decay)
-        total = loss.total + l2_loss
-    return Gradients(
-        loss.class_loss,
-        loss.box_loss,
-        loss.iou_loss,
-        l2_loss,
-        total,
-        num_positives,
-        tape.gradient(total, trained_now),
-        run.updates,
-    )
-
-
-def trained(
-    state: state_lib.TrainState, frozen: frozenset[str]
-) -> list[tf.Variable]:
-    """Returns the variables that have a gradient beside those frozen."""
-    return [v for v in state.trainable if v.name not in frozen]
+    is_finite: tf.Tensor  # False: no weight or statistic has changed
+    is_overflow: tf.Tensor  # not finite, and counted: the scale was halved
+    loss_scale: tf.Tensor  # after the step; 1 but under float16
 
 
 def _average(state: state_lib.TrainState, decay: float) -> None:
@@ -112,7 +40,7 @@ def _average(state: state_lib.TrainState, decay: float) -> None:
     (Officially batch-norm statistics have no average, and the last step's stand
     beside averaged weights that they do not belong to.)
     """
-    done = tf.cast(state.step, tf.float32)
+    done = tf.cast(state.step.read_value(), tf.float32)
     share = 1.0 - tf.minimum(decay, (1.0 + done) / (10.0 + done))
     for average, variable in zip(
         state.averages, state.detector.all_variables, strict=False
@@ -120,6 +48,108 @@ def _average(state: state_lib.TrainState, decay: float) -> None:
         tf.raw_ops.ResourceApplyGradientDescent(
             var=average.handle, alpha=share, delta=average - variable
         )
+
+
+class _Step:
+    """A step across the replicas of the state's strategy."""
+
+    def __init__(
+        self,
+        state: state_lib.TrainState,
+        anchors: tf.Tensor,
+        schedule: schedule_lib.Schedule,
+        config: config_lib.Config,
+    ) -> None:
+        self._state, self._strategy = state, state.strategy
+        self._anchors, self._schedule, self._config = anchors, schedule, config
+        self._accumulator: accumulation.Accumulator | None = None
+        if config.train.accumulate_steps > 1:
+            self._accumulator = accumulation.Accumulator(state, anchors, config)
+        self._updates: list[layers.Update] = []  # which statistics, in order
+
+    def take(
+        self, batch: pipeline.TrainBatch, frozen: frozenset[str]
+    ) -> StepResult:
+        """Takes a step; traced once for each set of frozen variables."""
+        state, strategy = self._state, self._strategy
+        # Every replica has found the same; one's copy decides.
+        found = self._compute(batch, frozen)
+        first = tf.nest.map_structure(
+            lambda value: strategy.experimental_local_results(value)[0], found
+        )
+        norm = tf.linalg.global_norm(first.values)
+        rate = self._schedule(state.step.read_value())
+        is_finite = tf.math.is_finite(first.total_loss + norm)
+
+        def apply() -> tf.Tensor:
+            strategy.run(self._change, args=(found, norm, rate, frozen))
+            return state.step.assign_add(1, read_value=True)
+
+        is_overflow, scale = tf.constant(False), tf.constant(1.0)
+        if state.loss_scale is not None:
+            is_overflow, scale = state.loss_scale.move(is_finite, state.step)
+        tf.cond(is_finite, apply, state.step.read_value)
+        return StepResult(
+            first.class_loss,
+            first.box_loss,
+            first.iou_loss,
+            first.l2_loss,
+            first.total_loss,
+            norm,
+            rate,
+            first.num_positives,
+            is_finite,
+            is_overflow,
+            scale,
+        )
+
+    def _compute(
+        self, batch: pipeline.TrainBatch, frozen: frozenset[str]
+    ) -> gradients_lib.Gradients:
+        accumulator = self._accumulator
+        if accumulator is not None:
+            accumulator.add_parts(batch, frozen)
+            return self._on_replicas(lambda: accumulator.collect(frozen))
+        return self._on_replicas(
+            lambda rows: gradients_lib.compute_gradients(
+                self._state, rows, self._anchors, self._config, frozen
+            ),
+            batch,
+        )
+
+    def _on_replicas(
+        self,
+        find: Callable[..., gradients_lib.Gradients],
+        *batch: pipeline.TrainBatch,
+    ) -> gradients_lib.Gradients:
+        """Returns tensors alone: variables cannot leave a replica."""
+
+        def on_replica(*rows: pipeline.TrainBatch) -> gradients_lib.Gradients:
+            found = find(*rows)
+            self._updates[:] = found.updates
+            return found._replace(updates=[u.value for u in found.updates])
+
+        return self._strategy.run(on_replica, args=batch)
+
+    def _change(
+        self,
+        found: gradients_lib.Gradients,
+        norm: tf.Tensor,
+        rate: tf.Tensor,
+        frozen: frozenset[str],
+    ) -> None:
+        """Changes a replica's copies."""
+        gradients = found.values
+        clip_norm = self._config.optimizer.clip_gradients_norm
+        if clip_norm > 0.0:
+            # All by one factor. (The official code clips each by its own norm
+            # first, which turns the direction.)
+            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, norm)
+        trained = gradients_lib.trained(self._state, frozen)
+        self._state.apply_gradients(gradients, trained, rate)
+        for update, value in zip(self._updates, found.updates, strict=True):
+            update._replace(value=value).store()
+        _average(self._state, self._config.optimizer.moving_average_decay)
 
 
 def make_train_step(
@@ -130,51 +160,26 @@ def make_train_step(
 ) -> Callable[[pipeline.TrainBatch], StepResult]:
     """Returns a compiled function that takes one step.
 
-    Loss or gradient not finite: the step is refused, and weights, statistics,
-    optimizer and average stay as they are, to the bit. A run that skips such
-    steps counts it among the steps done and those skipped.
+    It takes a batch, or one for each replica of the state's strategy. Loss or
+    gradient not finite: the step is refused, and weights, statistics, optimizer
+    and average stay as they are, to the bit. A run that skips such steps counts
+    it among the steps done and those skipped. Under float16 it is an overflow
+    as long as the loss scale can be halved: then it is done and counted here.
     """
-    clip_norm = config.optimizer.clip_gradients_norm
-    decay = config.optimizer.moving_average_decay
     thaw_step = schedule.course.steps_of(config.train.freeze_epochs)
-
-    @tf.function(autograph=False)
-    def take(batch: pipeline.TrainBatch, is_thawed: bool) -> StepResult:
-        frozen = frozenset() if is_thawed else state.frozen
-        found = compute_gradients(state, batch, anchors, config, frozen)
-        norm = tf.linalg.global_norm(found.values)
-        rate = schedule(state.step)
-        is_finite = tf.math.is_finite(found.total_loss + norm)
-        gradients = found.values
-        if clip_norm > 0.0:
-            # All by one factor. (The official code clips each by its own norm
-            # first, which turns the direction.)
-            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, norm)
-
-        def apply() -> tf.Tensor:
-            state.apply_gradients(gradients, trained(state, frozen), rate)
-            for update in found.updates:
-                update.store()
-            _average(state, decay)
-            return state.step.assign_add(1, read_value=True)
-
-        tf.cond(is_finite, apply, state.step.read_value)
-        return StepResult(
-            found.class_loss,
-            found.box_loss,
-            found.iou_loss,
-            found.l2_loss,
-            found.total_loss,
-            norm,
-            rate,
-            found.num_positives,
-            is_finite,
-        )
+    take = tf.function(
+        _Step(state, anchors, schedule, config).take, autograph=False
+    )
 
     def train_step(batch: pipeline.TrainBatch) -> StepResult:
         # One graph before the thaw and one after it: a frozen part costs no
         # backward pass.
-        is_thawed = thaw_step > 0 and int(state.step) >= thaw_step
-        return take(batch, is_thawed)
+        is_thawed = thaw_step > 0 and int(state.step.numpy()) >= thaw_step
+        with as_written.as_written():
+            return take(
+                # A TPU takes no text.
+                batch._replace(source_ids=None, bad=None),
+                frozenset() if is_thawed else state.frozen,
+            )
 
     return train_step

@@ -115,7 +115,7 @@ def _train_batches(
     batches = pipeline.build_train_dataset(
         [records.crowded],
         config,
-        num_images=witness_records.NUM_RECORDS,
+        num_records=[witness_records.NUM_RECORDS],
         max_boxes=records.train.counts.max_boxes_per_image,
         start_step=0,
     )
@@ -124,7 +124,7 @@ def _train_batches(
 
 def train_batches(config: config_lib.Config, records: Records) -> object:
     """The first two batches of training."""
-    return [digest(*batch[:-1]) for batch in _train_batches(config, records)]
+    return [digest(*batch[:-2]) for batch in _train_batches(config, records)]
 
 
 def image_order(config: config_lib.Config, records: Records) -> object:
@@ -176,6 +176,7 @@ def steps(config: config_lib.Config, _: Records) -> object:
         classes=tf.constant([[1, 3], [0, 0]]),
         num_boxes=tf.constant([2, 1]),
         source_ids=tf.constant(["1", "2"]),
+        bad=tf.constant(["", ""]),
     )
     course = schedule_lib.Course(8, config.train.train_batch_size, 2)
     with _tiny_network(), _eagerly():
@@ -246,6 +247,7 @@ def _quick_step(state: state_lib.TrainState, *_: object) -> Callable[..., Any]:
     def step(_: pipeline.TrainBatch) -> step_lib.StepResult:
         state.step.assign_add(1)
         terms = {name: tf.constant(1.0) for name in step_lib.StepResult._fields}
+        terms["is_overflow"] = tf.constant(False)
         return step_lib.StepResult(**terms)
 
     return step
@@ -278,14 +280,7 @@ def run(config: config_lib.Config, records: Records) -> Trace:
         try:
             loop.train(
                 config,
-                loop.Run(
-                    model_dir=name,
-                    train=records.train,
-                    val=records.val,
-                    ground_truth=records.truth,
-                    warm_start=None,
-                    threads="",
-                ),
+                witness_records.run_of(name, records.train, records),
             )
         finally:
             signal.signal(signal.SIGTERM, handler)

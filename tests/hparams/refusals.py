@@ -48,14 +48,7 @@ def refusals(
         try:
             loop.train(
                 config,
-                loop.Run(
-                    model_dir=name,
-                    train=records.train,
-                    val=None,
-                    ground_truth=None,
-                    warm_start=None,
-                    threads="",
-                ),
+                witness_records.run_of(name, records.train),
             )
             end = json.loads((folder / "result.json").read_text())
         except command.UserError as error:

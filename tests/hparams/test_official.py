@@ -82,8 +82,9 @@ def test_fixed_key_accepts_its_value_as_text_too(key: str) -> None:
     ("given", "words"),
     [
         ({"name": "efficientdet-d2"}, "--model_name"),
-        ({"strategy": "gpus"}, "one device"),
-        ({"mixed_precision": "TRUE"}, "float32"),
+        ({"strategy": "gpu"}, "'multi-gpus'"),
+        ({"mixed_precision": "TRUE"}, "precision=float16"),
+        ({"loss_scale": 128}, "loss_scale_start"),
         ({"autoaugment_policy": "v0"}, "input_rand_hflip"),
         ({"iou_loss_type": "eiou"}, "'ciou'"),
         ({"var_freeze_expr": "(efficientnet"}, "regular expression"),
@@ -105,7 +106,7 @@ def test_not_set_leaves_the_presets_value(nothing: object) -> None:
     base = override.override(
         BASE,
         "fpn_weight_method=sum,survival_prob=0.5,sigma=0.3,iou_thresh=0.4,"
-        "iou_loss_type=ciou,var_freeze_expr=box",
+        "iou_loss_type=ciou,var_freeze_expr=box,strategy=gpus",
     )
     given = {
         "fpn_weight_method": nothing,

@@ -119,6 +119,15 @@ def test_words_for_booleans(word: str, value: bool) -> None:
         assert repr(name) in _message(f"{name}={word}")
 
 
+@pytest.mark.parametrize("given", [False, "off"])
+def test_yaml_reads_off_as_a_boolean(given: object) -> None:
+    made = override.override(BASE, {"preemption_notice": given})
+    assert made.runtime.preemption_notice == "off"
+    assert "'preemption_notice' is True" in _message(
+        {"preemption_notice": True}
+    )
+
+
 def test_an_integer_is_a_number_and_not_the_reverse() -> None:
     made = override.override(BASE, {"learning_rate": 1})
     assert made.optimizer.learning_rate == 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import math
 from typing import Any
 
 import pytest
@@ -95,11 +96,14 @@ def _outside(found: leaf.Leaf) -> list[object]:
     if limits.at_least is not None:
         values.append(limits.at_least - step)
     if limits.at_most is not None:
-        values.append(limits.at_most + step)
+        values.append(
+            max(limits.at_most + step, math.nextafter(limits.at_most, math.inf))
+        )
     if limits.above is not None:
         values += [limits.above, limits.above - step]
     if limits.choices is not None:
-        values += ["other", limits.choices[0].upper(), ""]
+        values += ["other", "NONE"]
+        values += [""] if "" not in limits.choices else []
     if found.hint not in (bool, int, str, tuple[int, int]):
         values += [float("nan"), float("inf"), -float("inf"), 10**400, "1e999"]
     return values
@@ -263,7 +267,7 @@ def test_base_holds_the_official_defaults(
     other = {"image_size", "backbone_name", "fpn_num_filters"}
     # Officially "not set", or a number that the data set gives here.
     other |= {"fpn_weight_method", "survival_prob", "max_instances_per_image"}
-    other |= {"num_classes", "iou_loss_type", "var_freeze_expr"}
+    other |= {"num_classes", "iou_loss_type", "var_freeze_expr", "strategy"}
     for found in LEAVES:
         if found.name in official_defaults and found.name not in other:
             value = json.loads(json.dumps(found.default))

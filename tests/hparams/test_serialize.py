@@ -15,6 +15,7 @@ BASE = config.Config()
 PAIRS = (
     ("min_level", "max_level"),
     ("jitter_min", "jitter_max"),
+    ("loss_scale_floor", "loss_scale_start"),
     ("first_lr_drop_epoch", "second_lr_drop_epoch"),
 )
 

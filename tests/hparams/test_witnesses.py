@@ -16,7 +16,16 @@ import pytest
 import hparams
 from hparams import config as config_lib
 from hparams import override, serialize
-from tests.hparams import observations, refusals, witness_records
+from tests.hparams import (
+    bad_runs,
+    notices,
+    observations,
+    recomputed,
+    refusals,
+    scales,
+    spreads,
+    witness_records,
+)
 
 Observation = Callable[[config_lib.Config, witness_records.Records], object]
 
@@ -34,6 +43,7 @@ BASE = override.override(
         "lr_warmup_epoch": 0.0,
         "eval_batch_size": 8,
         "num_pictures": 2,
+        "preemption_notice": "off",
     },
 )
 _FIXED_PLACE = {"jitter_min": 1.0, "jitter_max": 1.0}
@@ -49,6 +59,9 @@ _STEPWISE = {
 _POLYNOMIAL = {**_LONG, "lr_decay_method": "polynomial"}
 # Two steps an epoch, and not much to evaluate.
 _RUN = {"train_batch_size": 16, "per_class": False, "max_output_size": 10}
+_SPARED = {**_RUN, "bad_records_max_share": 0.1}
+_HALF = {"precision": "float16", "loss_scale_start": 16.0}
+_SKIPPING = {**_RUN, "bad_records": "skip"}
 
 
 class Witness(NamedTuple):
@@ -175,9 +188,24 @@ WITNESSES = [
     Witness(
         "max_skipped_steps", 2, refusals.refusals, {**_RUN, "on_nan": "skip"}
     ),
+    Witness("bad_records", "skip", bad_runs.bad_records, _SPARED),
+    Witness("bad_records_max_share", 0.1, bad_runs.bad_records, _SKIPPING),
     Witness("log_steps", 3, o.run, _RUN, "logged"),
     Witness("log_steps", 3, o.run, _RUN, "points"),
     Witness("num_threads", 3, o.threads),
+    Witness("strategy", "gpus", spreads.spread),
+    Witness("virtual_devices", 2, spreads.spread, {"strategy": "gpus"}),
+    Witness("wait_for_workers", 7, spreads.spread, {"strategy": "multi-gpus"}),
+    Witness("accumulate_steps", 2, o.steps),
+    Witness("precision", "float16", scales.scales),
+    Witness("precision", "bfloat16", o.outputs_in_training),
+    Witness("precision", "auto", scales.resolved),
+    Witness("loss_scale_start", 8.0, scales.scales, _HALF),
+    Witness("loss_scale_steps", 2, scales.scales, _HALF),
+    Witness("loss_scale_floor", 4.0, scales.scales, _HALF),
+    Witness("sync_batch_norm_below", 0, spreads.norms),
+    Witness("preemption_notice", "auto", notices.notices),
+    Witness("grad_checkpoint", True, recomputed.kept_bytes),
 ]
 OBSERVATIONS = sorted({w.observe for w in WITNESSES}, key=lambda f: f.__name__)
 

@@ -10,9 +10,11 @@ import tensorflow as tf
 
 from efficientdet_aimmo import anchors as anchors_lib
 from efficientdet_aimmo.data import source as source_lib
+from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.model import layers
+from efficientdet_aimmo.training import run as run_lib
 from hparams import config as config_lib
 from tfrecord_tools import schema
 
@@ -91,3 +93,25 @@ class TinyNetwork(tf.Module):
     ) -> detector_lib.Outputs:
         self.batch_sizes.append(images.shape[0])
         return self.forward(images, layers.ForwardPass(training=training))
+
+
+def run_of(
+    model_dir: str, train: source_lib.Source, measured: Records | None = None
+) -> run_lib.Run:
+    """Returns a run on one device.
+
+    Args:
+      model_dir: its folder.
+      train: what it trains on.
+      measured: on whose validation records it is measured; None: not at all.
+    """
+    return run_lib.Run(
+        model_dir=model_dir,
+        train=train,
+        val=None if measured is None else measured.val,
+        ground_truth=None if measured is None else measured.truth,
+        warm_start=None,
+        threads="",
+        environment={},
+        spread=replicas.single(),
+    )

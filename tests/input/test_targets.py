@@ -177,11 +177,12 @@ def test_any_box_has_an_anchor(box: list[float]) -> None:
     assert np.isfinite(codes).all()
 
 
-def test_same_targets_inside_a_compiled_function() -> None:
+@pytest.mark.parametrize("by_xla", [False, True])
+def test_same_targets_inside_a_compiled_function(by_xla: bool) -> None:
     boxes = _random_boxes(np.random.default_rng(5), 10)[None]
     classes, num_boxes = np.arange(10)[None], [7]
 
-    @tf.function
+    @tf.function(jit_compile=by_xla)
     def compiled(boxes: tf.Tensor, num_boxes: tf.Tensor) -> targets_lib.Targets:
         return targets_lib.assign_targets(
             boxes, tf.constant(classes, tf.int32), num_boxes, ANCHORS, 0.5
@@ -191,3 +192,37 @@ def test_same_targets_inside_a_compiled_function() -> None:
     eager = _assign(boxes, classes, num_boxes)
     np.testing.assert_array_equal(found.classes, eager[0])
     np.testing.assert_allclose(found.boxes, eager[1], atol=1e-6)
+
+
+def _operations(graph: tf.Graph) -> list[tf.Operation]:
+    """Returns the operations of a graph and of the loops' bodies."""
+    found = list(graph.get_operations())
+    for name in graph._functions:
+        found += _operations(graph._get_function(name).graph)
+    return found
+
+
+def test_all_shapes_are_static() -> None:
+    """A TPU computes nothing whose shape depends on values."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([2, 11, 4], tf.float32),
+            tf.TensorSpec([2, 11], tf.int32),
+            tf.TensorSpec([2], tf.int32),
+        ]
+    )
+    def assign(
+        boxes: tf.Tensor, classes: tf.Tensor, num_boxes: tf.Tensor
+    ) -> targets_lib.Targets:
+        return targets_lib.assign_targets(
+            boxes, classes, num_boxes, tf.constant(ANCHORS), 0.5
+        )
+
+    operations = _operations(assign.get_concrete_function().graph)
+    assert any(op.type == "TensorScatterUpdate" for op in operations)
+    for op in operations:
+        assert op.type != "Where", op.name
+        # What a loop's condition is given and does not read has no shape.
+        for tensor in op.outputs if op.type != "Placeholder" else ():
+            assert tensor.shape.is_fully_defined(), tensor

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_aimmo.model import bifpn, layers
+from efficientdet_aimmo.model import bifpn, drawing, layers
 
 INFERENCE = layers.ForwardPass(training=False)
 NORM = functools.partial(layers.BatchNorm, momentum=0.9, epsilon=1e-3)
 
 
-def _maker() -> layers.VariableMaker:
-    make = layers.VariableMaker(0)
+def _maker() -> drawing.VariableMaker:
+    make = drawing.VariableMaker(0)
     make.start_group()
     return make
 

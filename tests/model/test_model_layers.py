@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_aimmo.model import activations, layers
+from efficientdet_aimmo.model import activations, drawing, layers, normed
 
 
-def _maker() -> layers.VariableMaker:
-    make = layers.VariableMaker(0)
+def _maker() -> drawing.VariableMaker:
+    make = drawing.VariableMaker(0)
     make.start_group()
     return make
 
@@ -114,9 +114,9 @@ def test_activation_and_gradient(name: str) -> None:
 @pytest.mark.parametrize(
     ("draw", "variance"),
     [
-        (layers.he_fan_out, 2.0 / (9 * 40)),
-        (layers.glorot, 2.0 / (9 * (30 + 40))),
-        (layers.lecun, 1.0 / (9 * 30)),
+        (drawing.he_fan_out, 2.0 / (9 * 40)),
+        (drawing.glorot, 2.0 / (9 * (30 + 40))),
+        (drawing.lecun, 1.0 / (9 * 30)),
     ],
 )
 def test_initialisers_have_the_variance_of_their_paper(
@@ -126,3 +126,39 @@ def test_initialisers_have_the_variance_of_their_paper(
     # 10,800 draws: the variance is known to some 2 %.
     np.testing.assert_allclose(values.var(), variance, rtol=0.06)
     assert abs(values.mean()) < 4.0 * np.sqrt(variance / values.size)
+
+
+def _swish_after_norm(
+    together: bool,
+) -> tuple[list[np.ndarray], list[layers.Update]]:
+    """Returns swish of batch norm and its gradients, in one step or two."""
+    make = drawing.VariableMaker(0)
+    make.start_group()
+    norm = layers.BatchNorm(make, "n", 32, momentum=0.9, epsilon=1e-3)
+    rng = np.random.default_rng(4)
+    norm.gamma.assign(rng.normal(size=32).astype(np.float32))
+    norm.beta.assign(rng.normal(size=32).astype(np.float32))
+    features = tf.constant(rng.normal(3.0, 2.0, (2, 32, 32, 32)), tf.float32)
+    assert activations.is_compiled(features)
+    run = layers.ForwardPass(training=True)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        if together:
+            y = normed.activated(norm, features, run, activations.swish)
+        else:
+            x = norm(features, run)
+            y = x * tf.sigmoid(x)
+        total = tf.reduce_sum(tf.sin(y))
+    found = tape.gradient(total, [features, norm.gamma, norm.beta])
+    return [y.numpy(), *(g.numpy() for g in found)], run.updates
+
+
+def test_swish_that_normalises_again_has_the_same_gradients() -> None:
+    together, updates = _swish_after_norm(True)
+    apart, expected = _swish_after_norm(False)
+    for one, other in zip(together, apart, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    assert len(updates) == 2
+    for update, wanted in zip(updates, expected, strict=True):
+        assert update.variable.name == wanted.variable.name
+        np.testing.assert_array_equal(update.value, wanted.value)

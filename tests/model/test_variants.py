@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from efficientdet_aimmo import anchors as anchors_lib
 from efficientdet_aimmo.model import detector as detector_lib
-from efficientdet_aimmo.model import layers
+from efficientdet_aimmo.model import drawing, layers
 from hparams import config as config_lib
 from hparams import override, presets
 
@@ -114,7 +114,7 @@ def test_variables_and_a_forward_pass(model_name: str) -> None:
 
 
 def _only_described(
-    make: layers.VariableMaker,
+    make: drawing.VariableMaker,
     name: str,
     shape: tuple[int, ...],
     draw: object,
@@ -133,7 +133,7 @@ def test_variables_for_four_classes(
     model_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Large networks take seconds to draw, and here no value matters.
-    monkeypatch.setattr(layers.VariableMaker, "add", _only_described)
+    monkeypatch.setattr(drawing.VariableMaker, "add", _only_described)
     detector = detector_lib.Detector(_config(model_name, 4))
     rows = _rows(detector.all_variables)
     assert rows == _with_classes(_official_variables()[model_name], 4)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -83,3 +85,31 @@ def test_finished_shards_are_kept_when_the_disk_is_full(
     capsys.readouterr()
     assert dataset.convert(*flags) == 0
     assert "4 of 4 shards are finished" in capsys.readouterr().out
+
+
+_PRINTS = """
+import sys
+from absl import flags
+from tfrecord_tools import command
+
+def main(_):
+    print("A line of the log.", flush=True)
+
+sys.exit(command.run(main, flags.FlagValues(), "", ["command"]))
+"""
+
+
+def test_output_to_a_disk_that_is_full() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", _PRINTS],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 74
+    assert done.stderr == (
+        "error: [Errno 28] No space left on device. Make room and give the same"
+        " command.\n"
+    )

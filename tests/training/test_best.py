@@ -107,3 +107,26 @@ def _save(folder: pathlib.Path, value: float) -> str:
     return checkpoint.save(
         str(folder), 3, {"net/kernel": tf.Variable(value)}, META, 2
     )
+
+
+def test_one_that_is_measured_better_again_stays_in_its_place(
+    tmp_path: pathlib.Path,
+) -> None:
+    assert _measured(tmp_path, 1, 0.3)
+    inside = tmp_path / "best" / "step-00000001"
+    before = inside.stat().st_ino
+    assert best.keep(str(tmp_path), 1, 0.4)
+    assert inside.stat().st_ino == before
+
+
+def test_damaged_best_is_named(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _measured(tmp_path, 1, 0.3)
+    inside = tmp_path / "best" / "step-00000001" / "variables.index"
+    inside.unlink()
+    inside.write_bytes(b"x")
+    assert _measured(tmp_path, 2, 0.1)
+    said = capsys.readouterr().out
+    assert f"warning: {inside} is damaged" in said
+    assert "The next best takes its place." in said

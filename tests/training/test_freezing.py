@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_aimmo.training import freezing, step
+from efficientdet_aimmo.training import freezing
+from efficientdet_aimmo.training import gradients as gradients_lib
 from tests.training import tiny
 from tfrecord_tools import command
 
@@ -36,7 +37,7 @@ def test_frozen_parts_wait_for_the_thaw_with_all_their_state() -> None:
     assert len(heads) == 4
     assert all((value != start[name]).any() for name, value in heads.items())
 
-    found = step.compute_gradients(
+    found = gradients_lib.compute_gradients(
         trainer.state,
         tiny.batch(),
         trainer.anchors,

@@ -15,10 +15,12 @@ import tensorflow as tf
 from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.data import source as source_lib
+from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.evaluation import evaluator
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.training import loop, measure, start
+from efficientdet_aimmo.training import run as run_lib
 from efficientdet_aimmo.training import state as state_lib
 from efficientdet_aimmo.training import step as step_lib
 from hparams import config as config_lib
@@ -35,7 +37,7 @@ SETTINGS = (
 )
 
 
-COLD = (state_lib.TrainState, step_lib.make_train_step, loop._make_measurer)
+COLD = (state_lib.TrainState, step_lib.make_train_step, loop.make_measurer)
 
 
 class Killed(BaseException):
@@ -66,13 +68,15 @@ class Runs:
         )
         model_dir = self.folder / name
         model_dir.mkdir(exist_ok=True)
-        run = loop.Run(
+        run = run_lib.Run(
             model_dir=str(model_dir),
             train=train,
             val=val,
             ground_truth=ground_truth_lib.load(f"{self.records}/val.json"),
             warm_start=None,
             threads="as in the other runs",
+            environment={},
+            spread=replicas.single(),
         )
         loop.train(config, run)
         return model_dir
@@ -108,7 +112,7 @@ def compiled_once() -> Iterator[None]:
             made_step.append(COLD[1](*arguments))  # type: ignore[arg-type]
         return made_step[0]
 
-    def measurer_of(config: config_lib.Config, run: loop.Run) -> object:
+    def measurer_of(config: config_lib.Config, run: run_lib.Run) -> object:
         if not made_measurer:
             made_measurer.append(COLD[2](config, run))  # type: ignore[arg-type]
         made_measurer[0]._folder = f"{run.model_dir}/eval"
@@ -124,7 +128,7 @@ def compiled_once() -> Iterator[None]:
 def _replace_makers(patch: pytest.MonkeyPatch, *makers: object) -> None:
     patch.setattr(state_lib, "TrainState", makers[0])
     patch.setattr(step_lib, "make_train_step", makers[1])
-    patch.setattr(loop, "_make_measurer", makers[2])
+    patch.setattr(loop, "make_measurer", makers[2])
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pathlib
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -79,6 +80,30 @@ def test_tensorboard_gets_a_point_every_log_steps(
     assert {step for _, step in found} == {4, 6}
 
 
+def test_share_of_time_that_steps_wait_for_input(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # Begin, input, end of four steps: 1 of 4 s waited, 2 of 4, 4 of 5, 0 of 5.
+    times = iter([0, *(0, 1, 4), *(4, 6, 8), *(8, 12, 13), *(20, 20, 25)])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(times))
+    shown = _monitor(tmp_path)
+    for step in range(3, 7):
+        shown.begin_step()
+        shown.end_wait()
+        shown.end_step(step, {"total_loss": 1.0})
+    shown.close()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "step 4/6: loss 1.0000, 1.0 images/s, 38% waiting for input, 8 s left"
+    )
+    assert ", 0.8 images/s, 40% waiting for input, 0 s left" in lines[1]
+    found = _scalars(tmp_path / "train")
+    assert found["input_wait_share", 4] == pytest.approx(3 / 8)
+    assert found["input_wait_share", 6] == pytest.approx(4 / 10)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
@@ -90,4 +115,4 @@ def test_tensorboard_gets_a_point_every_log_steps(
     ],
 )
 def test_time_to_the_end(seconds: float, text: str) -> None:
-    assert monitor._duration(seconds) == text
+    assert monitor.duration(seconds) == text

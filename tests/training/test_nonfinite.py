@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from efficientdet_aimmo import replay
-from efficientdet_aimmo.training import nonfinite, state, step
+from efficientdet_aimmo.training import gradients as gradients_lib
+from efficientdet_aimmo.training import nonfinite, state
 from tests.training import tiny
 from tfrecord_tools import command
 
@@ -73,7 +74,7 @@ def test_finite_step_is_replayed_to_the_bit(
     then = nonfinite.keep(
         str(tmp_path), trainer.config, trainer.state, tiny.batch(), CLASSES, 0
     )
-    direct = step.compute_gradients(
+    direct = gradients_lib.compute_gradients(
         trainer.state,
         tiny.batch(),
         trainer.anchors,

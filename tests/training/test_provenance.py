@@ -18,7 +18,7 @@ def test_every_start_has_an_entry_and_changes_are_said(
     train = source_lib.open_source(
         f"{street_records}/train-*.tfrecord", "train_file_pattern"
     )
-    first = provenance.describe(0, "2 CPU threads", train.manifest)
+    first = provenance.describe(0, "2 CPU threads", train.manifest, 1)
     assert first["packages"]["tensorflow"] == tf.__version__
     assert first["packages"]["numpy"] == np.__version__
     assert first["records"] == train.manifest.identity

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_aimmo.training import step
+from efficientdet_aimmo.training import gradients as gradients_lib
 from tests.training import tiny
 
 
@@ -18,7 +18,7 @@ def trainer() -> tiny.Trainer:
 
 def test_sgd_clips_by_the_global_norm_once(trainer: tiny.Trainer) -> None:
     before = trainer.values()
-    found = step.compute_gradients(
+    found = gradients_lib.compute_gradients(
         trainer.state,
         tiny.batch(),
         trainer.anchors,

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from efficientdet_aimmo.training import gradients as gradients_lib
 from efficientdet_aimmo.training import step
 from tests.model import reference_weights
 from tests.training import tiny
@@ -75,7 +76,7 @@ def test_official_clipping_gives_the_official_norms(
 
 
 def test_ours_clips_by_the_global_norm_alone(trainer: tiny.Trainer) -> None:
-    found = step.compute_gradients(
+    found = gradients_lib.compute_gradients(
         trainer.state,
         tiny.batch(),
         trainer.anchors,

@@ -15,7 +15,8 @@ from hparams import override, presets
 TINY = (
     "image_size=64,num_classes=4,fpn_cell_repeats=1,box_class_repeats=1,"
     "fpn_num_filters=16,train_batch_size=2,num_epochs=4,learning_rate_batch=0,"
-    "lr_warmup_epoch=0,lr_decay_method=constant,learning_rate=0.01"
+    "lr_warmup_epoch=0,lr_decay_method=constant,learning_rate=0.01,"
+    "preemption_notice=off"
 )
 
 
@@ -39,6 +40,7 @@ def batch(fill: float = 0.0) -> pipeline.TrainBatch:
         classes=tf.constant([[0, 3, 0, 0], [2, 0, 0, 0]]),
         num_boxes=tf.constant([2, 1]),
         source_ids=tf.constant(["1", "2"]),
+        bad=tf.constant(["", ""]),
     )
 
 

@@ -1,0 +1,1 @@
+"""One device or many, on one machine or many."""
