@@ -14,12 +14,10 @@ import concurrent.futures
 import contextlib
 import functools
 import io
-import json
 import multiprocessing
 import os
 import pathlib
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,7 +29,7 @@ from typing import Any, NamedTuple
 from absl import flags
 from PIL import Image
 
-from benchmarks import made_images
+from benchmarks import made_images, targets
 from tfrecord_tools import command
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -210,21 +208,6 @@ def _peak_mb(source: pathlib.Path, target: pathlib.Path) -> float:
     return most
 
 
-def _row(
-    name: str, ratios: Sequence[float], target: float, is_least: bool = True
-) -> dict[str, Any]:
-    reached = statistics.median(ratios)
-    is_good = reached >= target if is_least else reached <= target
-    return {
-        "name": name,
-        "target": target,
-        "is_least": is_least,
-        "reached": reached,
-        "rounds": list(ratios),
-        "verdict": "reached" if is_good else "missed",
-    }
-
-
 def _speed(folder: pathlib.Path, num_images: int, rounds: int) -> list[Any]:
     """Measures speed in turn; returns the rows of the table."""
     num_workers = len(os.sched_getaffinity(0))
@@ -264,7 +247,9 @@ def _rows(
     rows = []
     for what, place in (("", 0), (", processors", 1)):
         costs = [[1000 * cost[place] for cost in pair] for pair in pairs]
-        row = _row(name + what, [bare / ours for bare, ours in costs], target)
+        row = targets.row(
+            name + what, [bare / ours for bare, ours in costs], target
+        )
         row["milliseconds"] = costs
         rows.append(row)
         print(
@@ -286,7 +271,7 @@ def _memory(folder: pathlib.Path, num_images: int) -> list[Any]:
             f"{count} images: {peaks[-1]:.0f} MB", file=sys.stderr, flush=True
         )
     name = f"memory, {num_images} images of {num_images // 10}"
-    return [_row(name, [peaks[1] / peaks[0]], MOST_MEMORY, False)]
+    return [targets.row(name, [peaks[1] / peaks[0]], MOST_MEMORY, False)]
 
 
 def main(values: flags.FlagValues) -> None:
@@ -296,15 +281,7 @@ def main(values: flags.FlagValues) -> None:
         rows = _speed(folder, values.num_images, values.rounds)
         if values.memory_images:
             rows += _memory(folder, values.memory_images)
-    print(f"{'':40} {'target':>8} {'reached':>8}")
-    for row in rows:
-        sign = ">=" if row["is_least"] else "<="
-        print(
-            f"{row['name']:40} {sign}{row['target']:>6.2f}"
-            f" {row['reached']:>8.2f} {row['verdict']}"
-        )
-    if values.json:
-        pathlib.Path(values.json).write_text(json.dumps(rows, indent=1) + "\n")
+    targets.show(rows, values.json)
 
 
 def entry() -> int:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import io
-import json
 import multiprocessing
 import pathlib
 import resource
@@ -22,14 +21,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from absl import flags
 from PIL import Image
 
-from benchmarks import made_images
+from benchmarks import made_images, targets
 from tfrecord_tools import command
 
 if TYPE_CHECKING:
@@ -160,21 +159,6 @@ def _cost(dataset: tf.data.Dataset, num_batches: int) -> Cost:
     return Cost(each * wall_s, each * cpu_s)
 
 
-def _row(
-    name: str, ratios: Sequence[float], target: float, is_least: bool = True
-) -> dict[str, Any]:
-    reached = statistics.median(ratios)
-    is_good = reached >= target if is_least else reached <= target
-    return {
-        "name": name,
-        "target": target,
-        "is_least": is_least,
-        "reached": reached,
-        "rounds": list(ratios),
-        "verdict": "reached" if is_good else "missed",
-    }
-
-
 def _compare(
     name: str,
     target: float,
@@ -193,7 +177,9 @@ def _compare(
         pairs.append((first(), second()))
     rows = []
     for what, place in (("", 0), (", processors", 1)):
-        row = _row(name + what, [a[place] / b[place] for a, b in pairs], target)
+        row = targets.row(
+            name + what, [a[place] / b[place] for a, b in pairs], target
+        )
         middle = [
             statistics.median(pair[side][place] for pair in pairs)
             for side in (0, 1)
@@ -289,7 +275,7 @@ def _flatness(
     )
     pairs = zip(memory[few], memory[num_records], strict=True)
     ratios = [many / few for few, many in pairs]
-    return [*rows, _row(f"memory, {what}", ratios, MOST_MEMORY, False)]
+    return [*rows, targets.row(f"memory, {what}", ratios, MOST_MEMORY, False)]
 
 
 def main(values: flags.FlagValues) -> None:
@@ -298,16 +284,7 @@ def main(values: flags.FlagValues) -> None:
         folder = pathlib.Path(name)
         rows = _speed(folder, values.num_batches, values.rounds)
         rows += _flatness(folder, values.num_records, values.rounds)
-    print(f"{'':42} {'target':>8} {'reached':>8} {'':8} {'ms an image':>15}")
-    for row in rows:
-        sign = ">=" if row["is_least"] else "<="
-        both = " to ".join(f"{ms:.2f}" for ms in row.get("milliseconds", []))
-        print(
-            f"{row['name']:42} {sign}{row['target']:>6.2f}"
-            f" {row['reached']:>8.2f} {row['verdict']:8} {both:>15}"
-        )
-    if values.json:
-        pathlib.Path(values.json).write_text(json.dumps(rows, indent=1) + "\n")
+    targets.show(rows, values.json)
 
 
 def entry() -> int:

@@ -37,7 +37,9 @@ class Accumulator:
         self._state = state
         self._anchors = anchors
         self._config = config
+        # What the parts have found, known once they are traced.
         self._updates: dict[str, layers.Update] = {}
+        self._is_synchronised = False
         statistics = [
             v for v in state.detector.all_variables if not v.trainable
         ]
@@ -114,6 +116,7 @@ class Accumulator:
             positives + 1.0,
         )
         self._updates = {u.variable.name: u for u in run.updates}
+        self._is_synchronised = run.synchronise is not None
         added = [(v.name, g) for v, g in zip(weights, values, strict=True)]
         added += [(name, u.value) for name, u in self._updates.items()]
         for name, value in added:
@@ -161,7 +164,7 @@ class Accumulator:
                 value / normaliser + slope
                 for value, slope in zip(values, decays, strict=True)
             ],
-            gradients.average_updates(updates),
+            gradients.average_updates(updates, self._is_synchronised),
         )
 
 

@@ -14,16 +14,6 @@ from efficientdet_aimmo.training import state as state_lib
 from hparams import config as config_lib
 
 
-class Terms(NamedTuple):
-    """Scalars of a batch, float32."""
-
-    class_loss: tf.Tensor
-    box_loss: tf.Tensor
-    iou_loss: tf.Tensor
-    l2_loss: tf.Tensor
-    total_loss: tf.Tensor
-
-
 class Gradients(NamedTuple):
     """What a batch says, before anything is changed."""
 
@@ -149,28 +139,39 @@ def compute_gradients(
             l2_loss /= context.num_replicas_in_sync
         total = loss.total + l2_loss
         scaled = loss_scale.scaled(state.loss_scale, total, 1.0)
-    terms = Terms(loss.class_loss, loss.box_loss, loss.iou_loss, l2_loss, total)
+    terms = [loss.class_loss, loss.box_loss, loss.iou_loss, l2_loss, total]
     values = loss_scale.unscaled(
         state.loss_scale, tape.gradient(scaled, weights), 1.0
     )
-    summed = add_up([*terms, *values])
+    class_loss, box_loss, iou_loss, l2_loss, total, *values = add_up(
+        [*terms, *values]
+    )
     return Gradients(
-        *Terms(*summed[: len(terms)]),
+        class_loss,
+        box_loss,
+        iou_loss,
+        l2_loss,
+        total,
         num_positives,
-        summed[len(terms) :],
-        average_updates(run.updates),
+        values,
+        average_updates(run.updates, run.synchronise is not None),
     )
 
 
-def average_updates(updates: list[layers.Update]) -> list[layers.Update]:
+def average_updates(
+    updates: list[layers.Update], is_synchronised: bool
+) -> list[layers.Update]:
     """Returns the statistics' means over all replicas.
 
-    Synchronised statistics are the same on all; otherwise the copies of a
-    moving statistic would drift apart.
+    Otherwise the copies of a moving statistic would drift apart.
+
+    Args:
+      updates: what a replica found; called by each of them.
+      is_synchronised: they are the same on all, to the bit.
     """
     context = tf.distribute.get_replica_context()
     count = context.num_replicas_in_sync
-    if count == 1 or not updates:
+    if count == 1 or is_synchronised or not updates:
         return updates
     sums = add_up([update.value for update in updates])
     return [

@@ -134,7 +134,8 @@ def refuse(
     text = f"Step {step} gave a loss or gradient that is not finite"
     if run.spread.is_chief:
         if run.spread.num_replicas > 1:
-            batch = _whole_batch(config, run, step)
+            # That of all replicas follows from the step.
+            batch = next(iter(run.batches(config, step)))
         found = nonfinite.keep(
             run.model_dir,
             config,
@@ -150,20 +151,6 @@ def refuse(
     state.skip_step()
     line = f"Skipped, {num_skipped + 1} of at most {most}"
     monitor.write(f"warning: {text}. {line}.")
-
-
-def _whole_batch(
-    config: config_lib.Config, run: run_lib.Run, step: int
-) -> pipeline.TrainBatch:
-    """Returns the batch of all replicas: it follows from the step."""
-    dataset = pipeline.build_train_dataset(
-        run.train.files,
-        config,
-        num_records=run.train.num_records,
-        max_boxes=run.train.counts.max_boxes_per_image,
-        start_step=step,
-    )
-    return next(iter(dataset))
 
 
 def write_result(

@@ -190,14 +190,8 @@ def _open_batches(
     monitor: monitor_lib.Monitor,
 ) -> bad_records.Watch:
     """Returns what draws the batches of the steps from start on."""
-    dataset = pipeline.build_train_dataset(
-        run.train.files,
-        config,
-        num_records=run.train.num_records,
-        max_boxes=run.train.counts.max_boxes_per_image,
-        start_step=start,
-        share=run.spread.share_of(config.train.train_batch_size),
-    )
+    share = run.spread.share_of(config.train.train_batch_size)
+    dataset = run.batches(config, start, share)
     return bad_records.Watch(
         iter(run.spread.share_out(dataset)),
         config,
