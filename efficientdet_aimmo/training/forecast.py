@@ -245,8 +245,9 @@ def _time(found: Forecast) -> list[str]:
     evaluations = found.evaluations
     if evaluations is not None:
         took = monitor.duration(evaluations.num_left * evaluations.each_s)
+        noun = "evaluation" if evaluations.num_left == 1 else "evaluations"
         lines += [
-            f"{took}: {evaluations.num_left} evaluations of"
+            f"{took}: {evaluations.num_left} {noun} of"
             f" {evaluations.num_batches} batches of {evaluations.batch_size},"
             f" {evaluations.batch_s:.3f} s a batch",
             "(not in it: COCO's figures, and the writing of checkpoints)",
