@@ -33,8 +33,11 @@ from benchmarks import tiny_run
 from tfrecord_tools import command
 
 SIGTERM_SHARE = 0.2  # of the kills
-# A run may take longer than the undisturbed one; the others are killed later.
+# A run may take longer than the undisturbed one; the others are killed later,
+# and a training that was killed often is given more time: the machine may have
+# become slower.
 SPREAD = 1.1
+PATIENCE = 0.05  # of a run's life for each kill
 STARTS_WITHOUT_END = 100  # after which a training does not come to its end
 
 FLAGS = flags.FlagValues()
@@ -97,7 +100,7 @@ def _train_once(
 
 def _until_done(
     run: tiny_run.TinyRun, life_s: float, draw: random.Random, deaths: int
-) -> list[Death]:
+) -> tuple[list[Death], float]:
     """Gives the command until the training is done.
 
     Args:
@@ -107,24 +110,28 @@ def _until_done(
       deaths: kills at most; then it is left alone.
 
     Returns:
-      The kills.
+      The kills, and the seconds of a run's life as last seen.
 
     Raises:
       UserError: it fails by itself, or never ends.
     """
     found: list[Death] = []
     for _ in range(STARTS_WITHOUT_END):
-        moment_s = draw.uniform(0.0, SPREAD * life_s)
+        most_s = life_s * (SPREAD + PATIENCE * len(found))
+        moment_s = draw.uniform(0.0, most_s)
         is_soft = draw.random() < SIGTERM_SHARE
         if len(found) >= deaths:
             moment_s = 60.0 * life_s  # hung, if it takes so long
+        started = time.perf_counter()
         code, death = _train_once(
             run, moment_s, signal.SIGTERM if is_soft else signal.SIGKILL
         )
         if death is not None:
             found.append(death)
         if code == command.ExitCode.DONE:
-            return found
+            if not found:
+                life_s = time.perf_counter() - started
+            return found, life_s
         if death is None:
             raise command.UserError(
                 command.ExitCode.DATA,
@@ -221,7 +228,7 @@ def _chaos(
         model_dir = folder / f"training-{recovered:04}"
         shutil.rmtree(model_dir, ignore_errors=True)
         run = tiny_run.TinyRun(model_dir, arguments)
-        found = _until_done(run, life_s, draw, num_kills - len(deaths))
+        found, life_s = _until_done(run, life_s, draw, num_kills - len(deaths))
         deaths += found
         recovered += 1
         seen = tiny_run.digests(model_dir)
