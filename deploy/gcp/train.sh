@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Becomes the training's container. efficientdet-aimmo.service starts it.
+#
+# Its image and its flags are files that prepare.sh wrote, the flags one a line.
+set -euo pipefail
+
+# Other places are for tests.
+readonly ROOT=${EFFICIENTDET_ROOT:-/srv/efficientdet}
+readonly SETTINGS=${EFFICIENTDET_SETTINGS:-/etc/efficientdet-aimmo}
+readonly NAME=efficientdet
+
+image=$(<"$SETTINGS/image")
+mapfile -t arguments <"$SETTINGS/arguments"
+
+# --rm has removed the last one, unless docker itself was ended. Two in one model
+# folder would end with 73.
+left=$(docker ps --all --quiet --filter="name=^$NAME\$")
+if [[ -n $left ]]; then
+  echo "Removing the container $NAME, which docker left behind."
+  docker rm --force "$left"
+fi
+
+# In the foreground and in place of this shell: docker run hands SIGTERM on to
+# the training and ends with its code. The user is the image's.
+exec docker run --rm --name="$NAME" --gpus=all \
+  --volume="$ROOT:/data" --volume=efficientdet-cache:/cache \
+  "$image" "${arguments[@]}"
