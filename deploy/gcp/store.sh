@@ -44,7 +44,7 @@ claim() {
 restore() {
   local found
   found=$(gcloud storage ls "$bucket/") && [[ $found == *"$bucket/records/"* ]] ||
-    fail $DATA "There are no records in $bucket/records. Copy those that the\
+    fail $DATA "There are no records in $bucket/records, or it cannot be read. Copy those that the\
  conversion wrote: gcloud storage rsync --recursive records $bucket/records"
   claim
   # As they are there: a shard of an older conversion would be trained on too.
@@ -157,11 +157,16 @@ upload() {
 
 # Removes a checkpoint of the bucket that the run has removed.
 remove() {
-  local folder=${1%/}
-  if [[ $(gcloud storage ls "$folder/") == *"$folder/meta.json"* ]]; then
-    gcloud storage rm "$folder/meta.json"
-  fi
-  gcloud storage rm --recursive "$folder"
+  local folder=${1%/} objects object rest=()
+  objects=$(gcloud storage ls "$folder/")
+  for object in $objects; do
+    if [[ $object == "$folder/meta.json" ]]; then
+      gcloud storage rm "$object"
+    else
+      rest+=("$object")
+    fi
+  done
+  ((${#rest[@]} == 0)) || gcloud storage rm "${rest[@]}"
 }
 
 finish() {

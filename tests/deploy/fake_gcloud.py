@@ -123,10 +123,8 @@ def storage(words: list[str], flags: dict[str, str]) -> int:
             return 1
         sys.stdout.buffer.write(_content(_path(urls[0])))
     elif verb == "rm":
-        path = _path(urls[0])
-        files = _files(path) if "--recursive" in flags else [path]
-        for file in reversed(files):
-            _remove(file)
+        for url in urls:
+            _remove(_path(url))
     return 0
 
 
