@@ -21,7 +21,8 @@ if [[ -n $left ]]; then
 fi
 
 # In the foreground and in place of this shell: docker run hands SIGTERM on to
-# the training and ends with its code. The user is the image's.
-exec docker run --rm --name="$NAME" --gpus=all \
+# the training and ends with its code. The user is the image's. The timeout is
+# for a docker that is itself stopped.
+exec docker run --rm --name="$NAME" --gpus=all --stop-timeout=300 \
   --volume="$ROOT:/data" --volume=efficientdet-cache:/cache \
   "$image" "${arguments[@]}"

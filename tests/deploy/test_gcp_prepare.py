@@ -288,6 +288,7 @@ def test_the_container_gets_the_gpu_the_folders_and_the_flags(
         "--rm",
         "--name=efficientdet",
         "--gpus=all",
+        "--stop-timeout=300",
         f"--volume={root}:/data",
         "--volume=efficientdet-cache:/cache",
         IMAGE,
