@@ -64,8 +64,8 @@ training needs and none of the tools.
 
 {looked_at}
 
-Nothing but ShellCheck is under the GPL alone. MPL-2.0 asks for the source of its
-own files if they are changed; none are.
+Nothing but ShellCheck is under the GPL alone. MPL-2.0 asks for the source of
+its own files if they are changed; none are.
 
 **The image with CUDA** also holds NVIDIA's `nvidia-*` packages of
 `requirements/gpu.lock`. They are not free software: the
@@ -73,8 +73,8 @@ own files if they are changed; none are.
 attachment A be passed on as part of an application. Read it before you give
 such an image to others. They are not in the table.
 
-The published weights and the photographs in `examples/aimmo_street` have licences
-of their own: [weights.md](weights.md), `attribution.csv`.
+The published weights and the photographs in `examples/aimmo_street` have
+licences of their own: [weights.md](weights.md), `attribution.csv`.
 
 ## All
 
@@ -132,7 +132,7 @@ def page(
     ]
     if new:
         raise ValueError(
-            f"Nobody has looked at the licence of {', '.join(new)}. Read it, and"
+            f"Nobody looked at the licence of {', '.join(new)}. Read it, and"
             " say in LOOKED_AT of scripts/list_licences.py what it asks for."
         )
     rows = [f"| {n} | {kept[n]['Version']} | {licences[n]} |" for n in kept]

@@ -7,6 +7,7 @@ set -euo pipefail
 # Other places are for tests.
 readonly ROOT=${EFFICIENTDET_ROOT:-/srv/efficientdet}
 readonly SETTINGS=${EFFICIENTDET_SETTINGS:-/etc/efficientdet-aimmo}
+readonly DEVICES=${EFFICIENTDET_PREFIX:-}/dev
 readonly NAME=efficientdet
 
 image=$(<"$SETTINGS/image")
@@ -20,9 +21,17 @@ if [[ -n $left ]]; then
   docker rm --force "$left"
 fi
 
+# By name too: a container that got them by --gpus alone loses them when systemd
+# reads its units anew ("Failed to initialize NVML: Unknown Error",
+# https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/troubleshooting.html).
+devices=()
+for device in "$DEVICES"/nvidia[0-9]* "$DEVICES"/nvidia{ctl,-uvm,-uvm-tools}; do
+  [[ ! -e $device ]] || devices+=(--device="/dev/${device##*/}")
+done
+
 # In the foreground and in place of this shell: docker run hands SIGTERM on to
 # the training and ends with its code. The user is the image's. The timeout is
 # for a docker that is itself stopped.
-exec docker run --rm --name="$NAME" --gpus=all --stop-timeout=300 \
+exec docker run --rm --name="$NAME" --gpus=all "${devices[@]}" --stop-timeout=300 \
   --volume="$ROOT:/data" --volume=efficientdet-cache:/cache \
   "$image" "${arguments[@]}"

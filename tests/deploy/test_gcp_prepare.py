@@ -281,6 +281,10 @@ def prepared(tmp_path: pathlib.Path) -> machines.Machine:
 def test_the_container_gets_the_gpu_the_folders_and_the_flags(
     prepared: machines.Machine,
 ) -> None:
+    devices = prepared.folder / "dev"
+    devices.mkdir()
+    for name in ("nvidia0", "nvidiactl", "nvidia-uvm", "nvram"):
+        (devices / name).touch()
     assert prepared.run("train.sh").returncode == 0
     root = prepared.environment["EFFICIENTDET_ROOT"]
     assert prepared.calls("docker")[-1] == [
@@ -288,6 +292,9 @@ def test_the_container_gets_the_gpu_the_folders_and_the_flags(
         "--rm",
         "--name=efficientdet",
         "--gpus=all",
+        "--device=/dev/nvidia0",
+        "--device=/dev/nvidiactl",
+        "--device=/dev/nvidia-uvm",
         "--stop-timeout=300",
         f"--volume={root}:/data",
         "--volume=efficientdet-cache:/cache",
