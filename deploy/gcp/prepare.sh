@@ -15,11 +15,11 @@ readonly OPT=$PREFIX/opt/efficientdet-aimmo SETTINGS=$PREFIX/etc/efficientdet-ai
 readonly ROOT=$PREFIX/srv/efficientdet UNITS=$PREFIX/etc/systemd/system
 # Exit codes as everywhere in this project (README, Exit codes).
 readonly UNUSABLE=69 STOPPED=75
-# Branches of the driver, first choice first. CUDA 12.2 needs 525.60.13 or later
-# (https://docs.nvidia.com/cuda/archive/12.2.0/cuda-toolkit-release-notes/), and
-# 580 is the last for the V100, NVIDIA's Volta
-# (https://nvidia.custhelp.com/app/answers/detail/a_id/3142). Only the closed
-# modules know Volta, so none of Ubuntu's packages with "open" in their name.
+# Branches of the driver, first choice first. CUDA 12.2 needs 525.60.13 or later:
+# https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
+# 580 is the last for the V100, NVIDIA's Volta:
+# https://forums.developer.nvidia.com/t/unix-graphics-feature-deprecation-schedule/60588
+# Only the closed modules know Volta: none of Ubuntu's packages with "open".
 readonly BRANCHES='580 570 550 535'
 # NVIDIA's key for the container toolkit.
 readonly KEY=C95B321B61E88C1809C4F759DDCAE044F796ECB0

@@ -23,7 +23,7 @@ fi
 
 # By name too: a container that got them by --gpus alone loses them when systemd
 # reads its units anew ("Failed to initialize NVML: Unknown Error",
-# https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/troubleshooting.html).
+# https://github.com/NVIDIA/nvidia-docker/issues/1730).
 devices=()
 for device in "$DEVICES"/nvidia[0-9]* "$DEVICES"/nvidia{ctl,-uvm,-uvm-tools}; do
   [[ ! -e $device ]] || devices+=(--device="/dev/${device##*/}")

@@ -73,9 +73,18 @@ class Machine:
         self, script: str, *arguments: str, **more: str
     ) -> subprocess.CompletedProcess[str]:
         """Runs a script of deploy/gcp; more is added to its environment."""
+        return self._run(GCP / script, *arguments, **more)
+
+    def call(self, name: str) -> subprocess.CompletedProcess[str]:
+        """Runs one of the machine's own commands."""
+        return self._run(self._path / name)
+
+    def _run(
+        self, program: pathlib.Path, *arguments: str, **more: str
+    ) -> subprocess.CompletedProcess[str]:
         environment: Mapping[str, str] = {**self.environment, **more}
         return subprocess.run(
-            [GCP / script, *arguments],
+            [program, *arguments],
             capture_output=True,
             text=True,
             check=False,
