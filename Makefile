@@ -4,7 +4,7 @@
 # make venv    the virtual environment alone; the others make it if needed
 # make lock    pin the packages anew (needs uv), see CONTRIBUTING.md
 # make licences   docs/licences.md, from what the installed packages say
-# make sbom    dist/*.cdx.json, a bill of materials of the locked packages
+# make sbom    dist/*.cdx.json, bills of materials of the locked packages
 # make dist    dist/, the package as sdist and wheel
 #
 # PYTHON=...   the Python 3.10 or 3.11 to use; without it one is looked for
@@ -15,6 +15,9 @@ SEED := 0
 # A file stays on one worker, so that what its tests share is made once.
 PYTEST_ARGS := -n 2 --dist loadfile
 TOOLS := .venv.tools
+# Of the environment here, and of what the images hold.
+SBOMS := $(patsubst requirements/%.lock,dist/efficientdet-aimmo-%.cdx.json, \
+	$(wildcard $(addprefix requirements/,dev.lock cpu.lock gpu.lock)))
 LOCK_ARGS :=
 LOCK := uv pip compile --universal --python-version 3.10 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock" \
@@ -54,12 +57,12 @@ licences: venv $(TOOLS)/.ready
 	$(TOOLS)/bin/pip-licenses --python=$(VENV)/bin/python --with-system \
 		--format=json --from=mixed | $(VENV)/bin/python scripts/list_licences.py
 
-sbom: $(TOOLS)/.ready
+sbom: $(SBOMS)
+
+dist/efficientdet-aimmo-%.cdx.json: requirements/%.lock $(TOOLS)/.ready
 	mkdir -p dist
-	$(TOOLS)/bin/cyclonedx-py requirements requirements/dev.lock \
-		--output-reproducible --validate \
-		--spec-version 1.6 --output-format JSON \
-		--output-file dist/efficientdet-aimmo.cdx.json
+	$(TOOLS)/bin/cyclonedx-py requirements $< --output-reproducible \
+		--validate --spec-version 1.6 --output-format JSON --output-file $@
 
 dist: $(TOOLS)/.ready
 	$(TOOLS)/bin/pyproject-build --outdir dist .

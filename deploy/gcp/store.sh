@@ -170,9 +170,13 @@ remove() {
 }
 
 finish() {
+  local found
   systemctl stop efficientdet-aimmo.service efficientdet-store.timer
   save
-  gcloud storage rm "$bucket/model-owner"
+  # Not that of another machine, nor where nothing was ever begun.
+  found=$(gcloud storage cat "$bucket/model-owner" 2>/dev/null) || return 0
+  [[ $found != "$(<"$SETTINGS/owner")" ]] ||
+    gcloud storage rm "$bucket/model-owner"
 }
 
 case ${1-} in

@@ -280,6 +280,19 @@ def test_two_machines_do_not_write_into_one_folder(
     assert not (first.bucket / "model").exists()
 
 
+def test_a_machine_that_never_trained_can_finish(
+    first: Trainee, second: Trainee
+) -> None:
+    second.store("finish")
+    first.store("restore")
+    second.store("restore", 73)
+    second.store("finish")
+    # The other one's claim stands.
+    assert (first.bucket / "model-owner").read_text() == "first 1\n"
+    first.store("finish")
+    assert not (first.bucket / "model-owner").exists()
+
+
 def test_an_older_folder_does_not_take_the_place_of_a_newer_one(
     first: Trainee, second: Trainee
 ) -> None:
