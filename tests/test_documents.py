@@ -10,7 +10,12 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(
-    [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/*.md")]
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("deploy/**/*.md"),
+        *ROOT.glob("examples/*/*.md"),
+    ]
 )
 _COMMAND = re.compile(r"python -m ([\w.]+)((?:[^\n\\]|\\\n)*)")
 _LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
