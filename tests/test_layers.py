@@ -37,6 +37,7 @@ LEVELS: tuple[set[str], ...] = (
         "boxes",
         "anchors",
         "devices",
+        "diagnosis",
         "archives",
         "shares",
         "transfer",
@@ -49,8 +50,10 @@ LEVELS: tuple[set[str], ...] = (
     {"pretrained"},
     {"training", "evaluation", "export", "inspection"},
     {
+        "cpu_flag",
         "hparams_file",
         "official_flags",
+        "doctor",
         "train",
         "evaluate",
         "predict",
