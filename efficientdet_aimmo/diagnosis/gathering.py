@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from concurrent import futures
 
 from efficientdet_aimmo.diagnosis import asking, driver, facts, installed
 from efficientdet_aimmo.diagnosis import host as host_lib
@@ -56,11 +57,11 @@ def gather(
         their own; takes seconds.
     """
     library_path = place.environment.get("LD_LIBRARY_PATH")
-    cuda, libraries = installed.probe(
-        ask,
-        place.python,
-        installed.library_paths(place.folders, library_path),
-    )
+    paths = installed.library_paths(place.folders, library_path)
+    # Both wait for the driver, for seconds where nothing keeps it awake.
+    with futures.ThreadPoolExecutor(1) as pool:
+        smi = pool.submit(driver.smi, ask)
+        cuda, libraries = installed.probe(ask, place.python, paths)
     return facts.Facts(
         variables=tuple(
             (name, place.environment[name])
@@ -68,7 +69,7 @@ def gather(
             if name in place.environment
         ),
         kernel=driver.kernel(place.root),
-        smi=driver.smi(ask),
+        smi=smi.result(),
         cuda=cuda,
         packages=installed.packages(place.folders),
         wanted=installed.wanted(place.folders),
