@@ -33,7 +33,8 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string(
     "model_dir",
     ".",
-    "where the disk is looked at: the folder that training will write",
+    "where the disk is looked at: the folder that training will write; what is"
+    " wrong there is a warning without it",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool(

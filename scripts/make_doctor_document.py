@@ -42,7 +42,8 @@ import; prints one line if all is well, or what is broken. For the start of a \
 container. |
 | `--json` | facts and verdicts as JSON on standard output; `usable` is the \
 verdict |
-| `--model_dir` | where the disk is looked at, the current folder otherwise |
+| `--model_dir` | where the disk is looked at; without it the current \
+folder, and what is wrong there is a warning |
 | `--allow_cpu` | a GPU is not needed: what concerns it is shown and does not \
 count |
 

@@ -92,18 +92,18 @@ def check(
             flush=True,
         )
         return
-    hint = (
-        "Hide it with CUDA_VISIBLE_DEVICES=-1 to compute on the CPU."
-        if allow_cpu
-        else "To compute on the CPU, give --allow_cpu."
-    )
     if not is_shown:
         # What else is missing is of no use without a card.
         broken = broken[:1]
+    hint = "To compute on the CPU, give --allow_cpu. "
+    if allow_cpu:
+        hint = "Hide it with CUDA_VISIBLE_DEVICES=-1 to compute on the CPU. "
+    elif "--allow_cpu" in _reasons(broken):
+        hint = ""
     raise command.UserError(
         command.ExitCode.DEVICE,
         "This machine has no GPU that TensorFlow can use.\n"
-        f"{_reasons(broken)}\n{hint} {_DOCTOR}",
+        f"{_reasons(broken)}\n{hint}{_DOCTOR}",
     )
 
 

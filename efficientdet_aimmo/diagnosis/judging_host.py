@@ -95,6 +95,8 @@ def _disk_rows(host: facts.Host) -> list[rows.Row]:
     needed = f"{needs.DISK // _GIB} GiB free, writable"
     what = "disk"
     shown = f"{_gib(host.disk_free)} free in {host.disk_path}"
+    # The folder that the doctor is started in need not be the run's.
+    worst: rows.Verdict = "warning" if host.disk_path == "." else "broken"
     if not host.is_disk_writable:
         return [
             rows.bad(
@@ -102,6 +104,7 @@ def _disk_rows(host: facts.Host) -> list[rows.Row]:
                 f"{shown}, not writable",
                 needed,
                 "Give another --model_dir, or its folder to this user.",
+                verdict=worst,
                 is_gpu=False,
             )
         ]
@@ -113,7 +116,7 @@ def _disk_rows(host: facts.Host) -> list[rows.Row]:
                 needed,
                 "Make room: four checkpoints of D0 alone take 0.2 GiB.",
                 verdict=(
-                    "broken" if host.disk_free < needs.DISK_LEAST else "warning"
+                    worst if host.disk_free < needs.DISK_LEAST else "warning"
                 ),
                 is_gpu=False,
             )

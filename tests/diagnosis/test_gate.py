@@ -58,8 +58,7 @@ def test_a_machine_without_a_gpu(check: Check) -> None:
         " attached: stop it, edit it and add one (a quota for that GPU and a"
         " zone that has it are needed), or create one that has one. To compute"
         " on the CPU, give --allow_cpu.\n"
-        "To compute on the CPU, give --allow_cpu. python -m"
-        " efficientdet_aimmo.doctor shows the whole machine."
+        "python -m efficientdet_aimmo.doctor shows the whole machine."
     )
 
 

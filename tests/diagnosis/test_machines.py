@@ -214,6 +214,19 @@ def _host(name: str, **changes: object) -> rows.Judgement:
         ({"disk_free": 2**30}, "disk", "warning", "1.0 GiB free in model"),
         ({"disk_free": 2**20}, "disk", "broken", "0.0 GiB free in model"),
         ({"is_disk_writable": False}, "disk", "broken", "not writable"),
+        # Where the doctor was started, not where a run will be.
+        (
+            {"is_disk_writable": False, "disk_path": "."},
+            "disk",
+            "warning",
+            "not writable",
+        ),
+        (
+            {"disk_free": 0, "disk_path": "."},
+            "disk",
+            "warning",
+            "0.0 GiB free in .",
+        ),
     ],
 )
 def test_the_rest_of_the_machine(
