@@ -36,6 +36,10 @@ lock:
 		--output-file requirements/dev.lock
 	$(LOCK) requirements/build.in --constraint requirements/dev.lock \
 		--output-file requirements/build.lock
+	$(LOCK) setup.cfg --constraint requirements/dev.lock \
+		--output-file requirements/cpu.lock
+	$(LOCK) --extra gpu setup.cfg --constraint requirements/dev.lock \
+		--output-file requirements/gpu.lock
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache \
