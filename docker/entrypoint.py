@@ -77,11 +77,14 @@ def program(words: Sequence[str]) -> list[str]:
     if word in MODULES:
         # -P: no file of the folder it runs in, the user's, is taken for one of
         # Python's modules.
-        arguments = ["python", "-P", "-m", MODULES[word], *rest]
-        if word == "tensorboard" and not _given(rest, "host", "bind_all"):
+        arguments = ["-P", "-m", MODULES[word], *rest]
+        if word != "tensorboard":
+            return ["python", *arguments]
+        if not _given(rest, "host", "bind_all"):
             # In the container alone: what is published, docker run says.
             arguments.append("--host=0.0.0.0")
-        return arguments
+        # What libraries warn of at every start; our own commands do the same.
+        return ["python", "-W", "ignore", *arguments]
     near = difflib.get_close_matches(word, [*MODULES, *AS_IT_IS], n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(
@@ -141,7 +144,9 @@ def main(words: Sequence[str]) -> int:
         code = check_device(words[1:])
         if code:
             return code
-    if words[0] in MODULES and words[0] != "tensorboard":
+    if words[0] == "tensorboard":
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    elif words[0] in MODULES:
         # Kept while the process becomes another: tfrecord_tools.command takes
         # it up again.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})

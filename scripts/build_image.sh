@@ -70,7 +70,7 @@ echo "building $tag with $builder"
 # Divided on purpose: these are several flags.
 # shellcheck disable=SC2086
 if [ "$builder" = docker ]; then
-    docker build "$@" ${BUILD_FLAGS:-} .
+    DOCKER_BUILDKIT=1 docker build "$@" ${BUILD_FLAGS:-} .
     bytes=$(docker image inspect --format '{{.Size}}' "$tag")
     size="$((bytes / 1000000)) MB"
 else

@@ -63,7 +63,7 @@ def test_shellcheck_has_nothing_to_say() -> None:
 def test_the_base_is_named_by_an_argument() -> None:
     assert STAGES["before"] == [("ARG", "BASE_IMAGE=python:3.11-slim-bookworm")]
     bases = {rest.split()[0] for name, rest in ALL if name == "FROM"}
-    assert bases == {"${BASE_IMAGE}", "tools"}
+    assert bases == {"${BASE_IMAGE}", "tools", "packages"}
 
 
 def test_packages_are_the_locked_ones_by_their_hashes() -> None:
@@ -99,21 +99,25 @@ def test_a_change_of_the_code_leaves_the_packages() -> None:
     def copied(stage: str) -> list[str]:
         return [rest for name, rest in STAGES[stage] if name == "COPY"]
 
+    locks = "requirements/build.lock requirements/${VARIANT}.lock"
     assert copied("tools") == ["requirements/build.lock requirements/"]
-    assert copied("packages") == ["requirements/${VARIANT}.lock requirements/"]
-    copies = copied("")
-    assert [c.split()[0] for c in copies] == [
-        "--from=packages",
-        "--from=project",
-    ]
-    # A new commit alone must not touch the packages' layer either.
-    names = [f"{name} {rest}" for name, rest in FINAL]
-    after = names.index(f"COPY {copies[1]}")
-    assert all(
-        names.index(f"ARG {name}") > after
-        for name in ("VERSION=", "REVISION=", "VARIANT=gpu")
+    assert copied("wheels") == ["requirements/${VARIANT}.lock requirements/"]
+    # Both locks, because a builder may not look into what is only mounted.
+    assert copied("packages") == [f"{locks} /opt/efficientdet/requirements/"]
+    assert FINAL[0] == ("FROM", "packages")
+    assert copied("") == ["--from=project /project/ /"]
+    # A new commit alone must not touch the packages either.
+    for stage in ("tools", "wheels", "packages"):
+        assert "REVISION" not in str(STAGES[stage])
+
+
+def test_the_packages_come_without_the_tools() -> None:
+    (run,) = (rest for name, rest in STAGES["packages"] if name == "RUN")
+    # Lent to one command: in the layer is what it wrote to /opt.
+    assert run.startswith(
+        "--mount=type=bind,from=wheels,source=/mnt,target=/mnt python3 -m venv"
     )
-    assert "REVISION" not in str(STAGES["tools"] + STAGES["packages"])
+    assert "--without-pip" in run
 
 
 def test_the_context_is_what_is_copied() -> None:
@@ -172,6 +176,16 @@ def test_the_gpu_is_asked_for() -> None:
     environment = _environment()
     assert environment["NVIDIA_VISIBLE_DEVICES"] == "all"
     assert environment["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+
+
+def test_what_tensorflow_does_not_look_for_itself_is_found() -> None:
+    folders = _environment()["LD_LIBRARY_PATH"].split(":")
+    # The environment's Python is the base's, which the first stage looks at.
+    assert folders == [
+        "/opt/efficientdet/lib/python3.11/site-packages/nvidia/cuda_cupti/lib",
+        "/usr/local/nvidia/lib64",
+    ]
+    assert "== (3, 11)" in str(STAGES["tools"])
 
 
 def test_it_says_what_it_is() -> None:

@@ -30,6 +30,7 @@ FAKE = """#!/bin/sh
 while read -r name value; do
     [ "$name" = SigBlk: ] && echo "$value" >>"$CALLS.masks"
 done </proc/$$/status
+echo "$TF_CPP_MIN_LOG_LEVEL" >>"$CALLS.levels"
 if [ "$4" = --quick ]; then
     case $CHECK in
         wait) echo checking; read -r _; exit 0 ;;
@@ -83,6 +84,10 @@ class Container:
             return []
         return [c.split("|") for c in self._calls.read_text().splitlines()]
 
+    def level(self) -> str:
+        """Returns what the last program knew of TensorFlow's messages."""
+        return pathlib.Path(f"{self._calls}.levels").read_text().split("\n")[-2]
+
     def holds_back(self) -> bool:
         """Returns whether the last program started with SIGTERM blocked."""
         mask = pathlib.Path(f"{self._calls}.masks").read_text().split()[-1]
@@ -95,7 +100,8 @@ def container(tmp_path: pathlib.Path) -> Container:
 
 
 def _module(word: str) -> list[str]:
-    return ["-P", "-m", MODULES[word]]
+    quiet = ["-W", "ignore"] if word == "tensorboard" else []
+    return [*quiet, "-P", "-m", MODULES[word]]
 
 
 CHECK = ["-P", "-m", "efficientdet_aimmo.doctor", "--quick"]
@@ -121,6 +127,8 @@ def test_a_word_becomes_its_module(container: Container, word: str) -> None:
     assert (code, err) == (65, "")
     # Everything of this package hears the signal that came in between.
     assert container.holds_back() == (word != "tensorboard")
+    # Our own commands set it themselves, where they do not want to hear more.
+    assert container.level() == ("3" if word == "tensorboard" else "")
 
 
 @pytest.mark.parametrize("word", COMPUTING)
@@ -189,6 +197,7 @@ def test_python_and_bash_start_as_they_are(
     assert container.calls() == [[str(pid), "-c", "two words"]]
     assert code == 3
     assert not container.holds_back()
+    assert container.level() == ""
 
 
 def test_a_whole_path_starts_as_it_is(
