@@ -91,6 +91,7 @@ def arguments(
         "--eval_batch_size=8",
         f"--num_epochs={num_epochs}",
         f"--hparams={SETTINGS},{settings}",
+        "--allow_cpu",
         *more,
     ]
 

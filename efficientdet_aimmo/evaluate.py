@@ -12,6 +12,7 @@ import sys
 
 from absl import flags
 
+from efficientdet_aimmo import cpu_flag
 from tfrecord_tools import command
 
 FLAGS = flags.FlagValues()
@@ -51,6 +52,7 @@ flags.DEFINE_string(
     "folder that gets <step>.json with all figures; without it none is written",
     flag_values=FLAGS,
 )
+cpu_flag.define(FLAGS)
 
 
 def main(values: flags.FlagValues) -> None:
@@ -63,6 +65,8 @@ def main(values: flags.FlagValues) -> None:
         val_file_pattern=values.val_file_pattern,
         val_json_file=values.val_json_file,
         eval_batch_size=values.eval_batch_size,
+        allow_cpu=values.allow_cpu,
+        environment=command.environment(),
     )
     print(report.text(found))
     if values.output_dir is not None:

@@ -13,6 +13,7 @@ import sys
 
 from absl import flags
 
+from efficientdet_aimmo import cpu_flag
 from tfrecord_tools import command
 
 FLAGS = flags.FlagValues()
@@ -52,6 +53,7 @@ flags.DEFINE_float(
 flags.DEFINE_bool(
     "overwrite", False, "replace earlier results", flag_values=FLAGS
 )
+cpu_flag.define(FLAGS)
 
 
 def main(values: flags.FlagValues) -> None:
@@ -65,6 +67,8 @@ def main(values: flags.FlagValues) -> None:
         output_dir=values.output_dir,
         min_score=values.min_score,
         overwrite=values.overwrite,
+        allow_cpu=values.allow_cpu,
+        environment=command.environment(),
     )
     print(summary)
 

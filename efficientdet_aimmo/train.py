@@ -16,7 +16,7 @@ import sys
 
 from absl import flags
 
-from efficientdet_aimmo import official_flags
+from efficientdet_aimmo import cpu_flag, official_flags
 from efficientdet_aimmo.training import stopping
 from hparams import config as config_lib
 from tfrecord_tools import command
@@ -114,6 +114,7 @@ flags.DEFINE_bool(
     " will take of memory, time and disk, and write nothing",
     flag_values=FLAGS,
 )
+cpu_flag.define(FLAGS)
 flags.DEFINE_string(
     "worker",
     None,
@@ -191,6 +192,7 @@ def _train(
                 gcp_project=values.gcp_project,
             ),
             dry_run=values.dry_run,
+            allow_cpu=values.allow_cpu,
         ),
     )
 

@@ -65,6 +65,7 @@ def commands(seed: int, folder: str) -> dict[str, list[str]]:
             "--model_name=efficientdet-d0",
             "--recipe=overfit",
             f"--hparams=seed={seed}",
+            "--allow_cpu",
             model,
         ],
         "Evaluate the saved checkpoint": [
@@ -72,6 +73,7 @@ def commands(seed: int, folder: str) -> dict[str, list[str]]:
             model,
             *split,
             f"--output_dir={folder}/evaluation",
+            "--allow_cpu",
         ],
         "Draw": [
             "efficientdet_aimmo.show",

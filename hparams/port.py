@@ -21,7 +21,7 @@ UNUSED: Mapping[str, str] = {
     "train_set": "the training records are --train_file_pattern",
     "val_set": "the validation records are --val_file_pattern",
     "num_gpus": "a run uses one GPU, with --strategy=gpus all that"
-    " CUDA_VISIBLE_DEVICES shows, and the CPU if that is -1",
+    " CUDA_VISIBLE_DEVICES shows, and without any the CPU with --allow_cpu",
 }
 
 _RGB = "Their order is red, green, blue, and pixels are 0 to 1 in the port."

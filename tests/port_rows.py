@@ -26,7 +26,7 @@ AS_GIVEN = {
     "learning_rate_batch": 0,
     "lr_warmup_epoch": 0.0,
 }
-HIDDEN = {"CUDA_VISIBLE_DEVICES": "-1"}
+ON_CPU = {"allow_cpu": True}
 HEADS = "(efficientnet|fpn_cells|resample_p)"
 PAIRS = ((1.0, 1.0), (1.4, 0.7))
 
@@ -70,7 +70,7 @@ ROWS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
             "ckpt": "logs/mine/checkpoints/step-00000120",
         },
         "--nms_threshold 0.5": {"method": "hard", "iou_thresh": 0.5},
-        "--cuda False": HIDDEN,
+        "--cuda False": ON_CPU,
         "--device 1": {"CUDA_VISIBLE_DEVICES": "1"},
         "--float16 True": {"eval_batch_size": 8},
         "--override True": {"output_dir": "figures"},
@@ -83,7 +83,7 @@ ROWS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
         "anchor_scales = [2 ** 0, 2 ** 0.5]": {"num_scales": 2},
         "threshold = 0.2": {"min_score": 0.2},
         "iou_threshold = 0.2": {"method": "hard", "iou_thresh": 0.2},
-        "use_cuda = False": HIDDEN,
+        "use_cuda = False": ON_CPU,
         "use_float16 = False": {"model_dir": "logs/mine"},
         "obj_list = ['person']": {"model_dir": "logs/mine"},
     },

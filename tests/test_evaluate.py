@@ -43,6 +43,7 @@ def _evaluate(records: pathlib.Path, *more: str) -> int:
         "evaluate",
         "--model_dir=model",
         f"--val_file_pattern={records}/val*.tfrecord",
+        "--allow_cpu",
         *more,
     ]
     return command.run(evaluate.main, evaluate.FLAGS, "", arguments)

@@ -187,8 +187,8 @@ def test_a_project_of_the_port_says_what_it_is_read_as(
         f"{path}: project_name (street) is not used: the run's folder is"
         " --model_dir.",
         f"{path}: num_gpus (1) is not used: a run uses one GPU, with"
-        " --strategy=gpus all that CUDA_VISIBLE_DEVICES shows, and the CPU if"
-        " that is -1.",
+        " --strategy=gpus all that CUDA_VISIBLE_DEVICES shows, and without any"
+        " the CPU with --allow_cpu.",
     ]
     rest, names = official.split_label_map(given)
     # What is printed may be given instead.

@@ -42,7 +42,7 @@ REQUIRED = {
 NO_COUNTERPART = "no counterpart: use "
 IN_TRAINING = "in training: "
 # Where the environment is looked at before TensorFlow is.
-ENVIRONMENT = ROOT / "efficientdet_aimmo" / "training" / "start.py"
+ENVIRONMENT = ROOT / "efficientdet_aimmo" / "diagnosis" / "gathering.py"
 
 Expected = Mapping[str, object]
 

@@ -33,6 +33,7 @@ def _run(image: pathlib.Path, output: pathlib.Path, *more: str) -> int:
         "--model_dir=model",
         f"--image={image}",
         f"--output_dir={output}",
+        "--allow_cpu",
         *more,
     ]
     return command.run(predict.main, predict.FLAGS, "", arguments)

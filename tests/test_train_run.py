@@ -68,6 +68,7 @@ def run(
             "--num_epochs=2",
             f"--hparams={folder}/config.yaml",
             f"--val_json_file={street_records}/val.json",
+            "--allow_cpu",
         ],
         env={k: v for k, v in os.environ.items() if not k.startswith("TF_")},
         capture_output=True,
@@ -182,6 +183,7 @@ def test_evaluate_gives_the_numbers_of_the_run(
         f"--val_file_pattern={run.records}/val*.tfrecord",
         f"--val_json_file={run.records}/val.json",
         f"--output_dir={tmp_path}",
+        "--allow_cpu",
     ]
     assert command.run(evaluate.main, evaluate.FLAGS, "", arguments) == 0
     name = f"{NUM_STEPS:08}.json"
@@ -200,6 +202,7 @@ def _continued(run: Run, model_dir: pathlib.Path, *more: str) -> int:
         f"--model_dir={model_dir}",
         "--train_batch_size=4",
         "--hparams=image_size=64x64",
+        "--allow_cpu",
         *more,
     ]
     return command.run(train.main, train.FLAGS, "", arguments)

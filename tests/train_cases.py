@@ -42,6 +42,7 @@ class Command(NamedTuple):
                 "--model_name=efficientdet-d0",
                 f"--model_dir={self.model_dir}",
                 "--train_batch_size=4",
+                "--allow_cpu",
                 *more,
             ],
         )

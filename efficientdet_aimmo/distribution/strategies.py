@@ -111,7 +111,7 @@ def _check_devices(runtime: config_lib.Runtime) -> None:
                 f"--strategy={runtime.strategy} found no GPU that TensorFlow"
                 " can use. Expected at least one. To try a run out without"
                 " GPUs, give the hyper-parameter virtual_devices (CPU devices"
-                " that stand in for them).",
+                " that stand in for them) and --allow_cpu.",
             )
         return
     cpu = tf.config.list_physical_devices("CPU")[0]

@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 
 from efficientdet_aimmo import pictures, weights
 from efficientdet_aimmo.data import decode, open_image
+from efficientdet_aimmo.diagnosis import gate
 from efficientdet_aimmo.evaluation import coco, saved
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import progress as progress_lib
@@ -182,6 +183,8 @@ def predict(
     output_dir: str,
     min_score: float | None,
     overwrite: bool,
+    allow_cpu: bool,
+    environment: Mapping[str, str],
 ) -> str:
     """Detects in images, writes results and pictures, and returns a summary.
 
@@ -192,6 +195,8 @@ def predict(
       output_dir: gets detections.json and a picture of each image.
       min_score: drawn from this score on; the results hold all detections.
       overwrite: replace earlier results.
+      allow_cpu: whether to compute without a GPU.
+      environment: the process's environment variables.
 
     Raises:
       UserError: nothing to read, nowhere to write; or, after all others are
@@ -201,6 +206,7 @@ def predict(
     results_path = os.path.join(output_dir, RESULTS)
     refuse_existing(results_path, overwrite)
     root, names = find_images(image, output_dir)
+    gate.require_gpu(allow_cpu=allow_cpu, environment=environment)
     model = weights.load_detector(model_dir, checkpoint_path)
     threshold = saved.drawing_threshold(model_dir, min_score)
     picture_dir = pathlib.Path(output_dir, _PICTURES)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from efficientdet_aimmo import weights
 from efficientdet_aimmo.data import exam, pipeline
 from efficientdet_aimmo.data import source as source_lib
+from efficientdet_aimmo.diagnosis import gate
 from efficientdet_aimmo.evaluation import evaluator as evaluator_lib
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
 from efficientdet_aimmo.evaluation import progress as progress_lib
@@ -29,6 +31,8 @@ def evaluate(
     val_file_pattern: str,
     val_json_file: str | None,
     eval_batch_size: int | None,
+    allow_cpu: bool,
+    environment: Mapping[str, str],
 ) -> report_lib.Report:
     """Returns the accuracy of a saved model, as training would report it.
 
@@ -38,11 +42,14 @@ def evaluate(
       val_file_pattern: the split's records.
       val_json_file: its COCO ground truth; the one beside the records if None.
       eval_batch_size: images at once; as in training if None.
+      allow_cpu: whether to compute without a GPU.
+      environment: the process's environment variables.
 
     Raises:
       UserError: a part is missing or damaged, or the parts do not fit.
     """
     source = source_lib.open_source(val_file_pattern, "val_file_pattern")
+    gate.require_gpu(allow_cpu=allow_cpu, environment=environment)
     source_lib.check_records(source)
     path = ground_truth_path(source, val_json_file)
     truth = ground_truth_lib.load(path)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from efficientdet_aimmo import memory
+from efficientdet_aimmo import host_memory, memory
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.model import profile
@@ -116,7 +116,9 @@ def _shuffle_buffer(source: source_lib.Source, data: config_lib.Data) -> int:
     return min(data.shuffle_buffer, num_records) * num_bytes // num_records
 
 
-def check(needed: Need, room: machine.Room, config: config_lib.Config) -> None:
+def check(
+    needed: Need, room: host_memory.Room, config: config_lib.Config
+) -> None:
     """Raises UserError if the host's memory does not suffice for a step.
 
     The system would end the process otherwise, without a word.
@@ -140,7 +142,7 @@ def exhausted(
     error: tf.errors.ResourceExhaustedError | MemoryError,
     gpus: Sequence[machine.Gpu],
     needed: Need,
-    room: machine.Room,
+    room: host_memory.Room,
     config: config_lib.Config,
 ) -> command.UserError:
     """Returns what to say when memory did not suffice.

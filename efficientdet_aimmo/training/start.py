@@ -9,8 +9,9 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from efficientdet_aimmo import devices, precision
+from efficientdet_aimmo import precision
 from efficientdet_aimmo.data import source as source_lib
+from efficientdet_aimmo.diagnosis import gate
 from efficientdet_aimmo.distribution import strategies
 from efficientdet_aimmo.evaluation import evaluator, saved
 from efficientdet_aimmo.evaluation import ground_truth as ground_truth_lib
@@ -49,6 +50,7 @@ class Options:
       environment: the process's environment variables.
       machines: what is asked of other machines.
       dry_run: whether only the first steps are taken, and nothing written.
+      allow_cpu: whether a run without a GPU is wanted.
     """
 
     mode: str
@@ -64,6 +66,7 @@ class Options:
     environment: Mapping[str, str]
     machines: strategies.Request
     dry_run: bool
+    allow_cpu: bool
 
 
 def _usage(message: str) -> command.UserError:
@@ -86,14 +89,10 @@ def start(
       UserError: whatever does not fit; nothing was trained then.
     """
     threads = _set_threads(config.runtime, options.environment)
-    devices.check_gpus(
-        devices.system_gpus("/"),
-        options.environment.get("CUDA_VISIBLE_DEVICES"),
-        len(tf.config.list_physical_devices("GPU")),
-    )
     strategies.check_flags(config.runtime, options.machines)
     train, val = _open_sources(options, config.runtime)
     config = fill_from_data(config, label_names, train)
+    _require_device(config.runtime, options)
     spread = strategies.make(config.runtime, options.machines)
     _check_batch(config, train, val, spread.num_replicas)
     with contextlib.ExitStack() as stack:
@@ -139,6 +138,20 @@ def start(
             dry_run.rehearse(config, run, machine.Machine("/"))
         else:
             loop.train(config, run)
+
+
+def _require_device(runtime: config_lib.Runtime, options: Options) -> None:
+    """Raises UserError if the run would be on the CPU, and nobody said so."""
+    if runtime.strategy == "tpu":
+        return
+    gate.require_gpu(
+        allow_cpu=options.allow_cpu, environment=options.environment
+    )
+    if runtime.virtual_devices and not options.allow_cpu:
+        raise _usage(
+            f"virtual_devices={runtime.virtual_devices} computes on the CPU,"
+            " also beside a GPU. Expected --allow_cpu with it."
+        )
 
 
 def _resolve_precision(

@@ -103,6 +103,7 @@ def _command(records: pathlib.Path, model_dir: pathlib.Path) -> list[str]:
         f"--model_dir={model_dir}",
         "--train_batch_size=8",
         "--eval_batch_size=8",
+        "--allow_cpu",
     ]
 
 

@@ -57,7 +57,8 @@ def test_every_key_is_told_of() -> None:
         "val_set (val2017) is not used: the validation records are"
         " --val_file_pattern.",
         "num_gpus (4) is not used: a run uses one GPU, with --strategy=gpus all"
-        " that CUDA_VISIBLE_DEVICES shows, and the CPU if that is -1.",
+        " that CUDA_VISIBLE_DEVICES shows, and without any the CPU with"
+        " --allow_cpu.",
     )
     assert set(COCO) == set(port.KEYS)
 

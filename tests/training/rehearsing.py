@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import tensorflow as tf
 
+from efficientdet_aimmo import host_memory
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.data import source as source_lib
 from efficientdet_aimmo.distribution import replicas
@@ -50,8 +51,8 @@ class Machine(machine.Machine):
     def peak(self) -> int:
         return next(self.peaks)
 
-    def room(self) -> machine.Room:
-        return machine.Room(self.free, "a test")
+    def room(self) -> host_memory.Room:
+        return host_memory.Room(self.free, "a test")
 
 
 NEED = need.Need(

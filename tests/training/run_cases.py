@@ -103,6 +103,7 @@ class Places(NamedTuple):
                 "--model_name=efficientdet-lite0",
                 f"--model_dir={folder}",
                 f"--hparams={settings}",
+                "--allow_cpu",
             ],
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
+from efficientdet_aimmo import host_memory
 from efficientdet_aimmo.training import machine
 
 MIB = 2**20
@@ -28,7 +29,7 @@ def _system(groups: str) -> dict[str, str]:
 def test_process_and_system(tmp_path: pathlib.Path) -> None:
     found = _write(tmp_path, _system("0::/\n"))
     assert (found.resident(), found.peak()) == (MIB, 2 * MIB)
-    assert found.room() == machine.Room(8192 * MIB, "the system")
+    assert found.room() == host_memory.Room(8192 * MIB, "the system")
 
 
 def test_limit_of_a_group_above(tmp_path: pathlib.Path) -> None:
@@ -46,7 +47,7 @@ def test_limit_of_a_group_above(tmp_path: pathlib.Path) -> None:
         },
     )
     limit = f"{tmp_path}/{top}/memory.max"
-    assert found.room() == machine.Room(40 * MIB, limit)
+    assert found.room() == host_memory.Room(40 * MIB, limit)
 
 
 def test_limit_of_the_first_version_in_a_container(
@@ -64,7 +65,7 @@ def test_limit_of_the_first_version_in_a_container(
         },
     )
     limit = f"{tmp_path}/{top}/memory.limit_in_bytes"
-    assert found.room() == machine.Room(0, limit)  # never less than nothing
+    assert found.room() == host_memory.Room(0, limit)  # never less than nothing
 
 
 def test_this_machine() -> None:

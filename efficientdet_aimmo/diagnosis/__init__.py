@@ -1,0 +1,1 @@
+"""What a machine offers for computing on a GPU, and what does not fit."""
