@@ -43,6 +43,10 @@ lock:
 		--output-file requirements/dev.lock
 	$(LOCK) requirements/build.in --constraint requirements/dev.lock \
 		--output-file requirements/build.lock
+	$(LOCK) setup.cfg --constraint requirements/dev.lock \
+		--output-file requirements/cpu.lock
+	$(LOCK) --extra gpu setup.cfg --constraint requirements/dev.lock \
+		--output-file requirements/gpu.lock
 	$(LOCK) requirements/tools.in --output-file requirements/tools.lock
 
 # What only a release needs stays out of the environment that is shipped.

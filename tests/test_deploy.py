@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -163,11 +164,26 @@ def test_kubernetes_goes_on_after_a_stop_alone(
 def test_kubernetes_lets_the_training_save(
     resources: dict[str, Any], container: dict[str, Any]
 ) -> None:
-    assert container["command"] == ["python", "-m", "efficientdet_aimmo.train"]
+    # The image's entry point stays, which becomes the training.
+    assert "command" not in container
+    assert container["args"][0] == "train"
     spec = resources["Job"]["spec"]["template"]["spec"]
     assert spec["terminationGracePeriodSeconds"] >= 120
     # Two would be in one folder otherwise.
     assert resources["Job"]["spec"]["podReplacementPolicy"] == "Failed"
+
+
+def test_kubernetes_runs_the_images_user(resources: dict[str, Any]) -> None:
+    spec = resources["Job"]["spec"]["template"]["spec"]
+    user = re.search(
+        r"^USER (\d+):(\d+)$", (DEPLOY.parent / "Dockerfile").read_text(), re.M
+    )
+    assert user is not None
+    context = spec["securityContext"]
+    assert context["runAsNonRoot"] is True
+    assert context["runAsUser"] == int(user[1])
+    # Who may write the model folder.
+    assert context["runAsGroup"] == context["fsGroup"] == int(user[2])
 
 
 def test_each_worker_has_the_name_that_the_others_call(
@@ -175,7 +191,7 @@ def test_each_worker_has_the_name_that_the_others_call(
 ) -> None:
     job, service = resources["Job"], resources["Service"]
     spec, name = job["spec"], job["metadata"]["name"]
-    given = _settings(container["args"])
+    given = _settings(container["args"][1:])
     workers = given["worker"].split(",")
     assert spec["completionMode"] == "Indexed"
     assert spec["completions"] == spec["parallelism"] == len(workers)
@@ -197,8 +213,9 @@ def test_each_worker_has_the_name_that_the_others_call(
 
 
 def test_the_job_gives_flags_that_there_are(container: dict[str, Any]) -> None:
-    assert _unknown(container["args"]) == set()
-    given = set(_settings(container["args"]))
+    flags = container["args"][1:]
+    assert _unknown(flags) == set()
+    given = set(_settings(flags))
     assert not given & set(official_flags.REFUSED)
 
 
@@ -210,7 +227,7 @@ def test_the_job_has_a_gpu_and_its_folders(
     claims = {v["name"] for v in spec["volumes"]}
     mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
     assert set(mounts) == claims
-    given = _settings(container["args"])
+    given = _settings(container["args"][1:])
     for flag in ("train_file_pattern", "val_file_pattern", "val_json_file"):
         assert given[flag].startswith(f"{mounts['data']}/")
     assert given["model_dir"].startswith(f"{mounts['model']}/")

@@ -124,7 +124,9 @@ def test_everything_asked_for_is_pinned() -> None:
 
 
 def test_every_pin_has_hashes_and_no_address() -> None:
-    for lock in (LOCK, ROOT / "requirements" / "build.lock"):
+    locks = sorted(LOCK.parent.glob("*.lock"))
+    assert {lock.stem for lock in locks} == {"build", "cpu", "dev", "gpu"}
+    for lock in locks:
         text = lock.read_text()
         entries = re.split(r"\n(?=[a-z])", text)[1:]
         assert entries

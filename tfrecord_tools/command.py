@@ -11,6 +11,7 @@ import errno
 import os
 import signal
 import sys
+import types
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -92,6 +93,33 @@ def _give_up_output() -> None:
         os.close(nowhere)
 
 
+def _leave(number: int, _: types.FrameType | None) -> None:
+    if os.getpid() != 1:  # a process that this one forked
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return
+    # Another one would come while the first is on its way out.
+    signal.signal(number, signal.SIG_IGN)
+    raise UserError(
+        ExitCode.STOPPED,
+        "Stopped on request (SIGTERM). The same command goes on, or starts"
+        " afresh where nothing is kept.",
+    )
+
+
+def _hear_the_container() -> None:
+    """Lets SIGTERM end a container's first process, with the code for a stop.
+
+    The system drops a signal that the first process has no handler for, and
+    `docker stop` would wait for nothing. Commands that have something to save
+    put handlers of their own in this one's place. One that came earlier was
+    held back by docker/entrypoint.py.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, _leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
 def run(
     main: Callable[[flags.FlagValues], None],
     values: flags.FlagValues,
@@ -115,6 +143,7 @@ def run(
         return ExitCode.DONE
     values.unparse_flags()
     try:
+        _hear_the_container()
         rest = values(args)[1:]
         if rest and positional is not None:
             _set_positional(values, positional, rest.pop(0))

@@ -27,6 +27,7 @@ _PACKAGES = (
     "pycocotools",
     "Pillow",
 )
+_BUILT_FROM = "COMMIT"
 _DRIVER = pathlib.Path("/proc/driver/nvidia/version")
 
 
@@ -38,13 +39,18 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Returns the commit of the source, None outside of a checkout.
+    """Returns the commit of the source, None where nothing says it.
 
-    A mark says that files differ from it.
+    A mark says that files differ from it. Outside of a checkout it is what a
+    container image was built from, which the Dockerfile writes.
     """
-    folder = pathlib.Path(__file__).resolve().parents[2]
+    package = pathlib.Path(__file__).resolve().parents[1]
+    folder = package.parent
     if not (folder / ".git").exists():
-        return None
+        try:
+            return (package / _BUILT_FROM).read_text().strip()
+        except FileNotFoundError:
+            return None
     git = ["git", "-C", str(folder)]
     try:
         commit = subprocess.run(

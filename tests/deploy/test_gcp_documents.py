@@ -25,7 +25,6 @@ _OF_OTHERS = (
     "buckets describe ... 404",
     "NVIDIA_V100_GPUS",
     "PREEMPTIBLE_NVIDIA_T4_GPUS",
-    "This machine has no GPU that TensorFlow can use.",
 )
 _HEADS = ("| message |", "| 메시지 |")
 

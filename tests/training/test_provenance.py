@@ -6,6 +6,7 @@ import json
 import pathlib
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from efficientdet_aimmo.data import source as source_lib
@@ -48,3 +49,15 @@ def test_commit_is_a_hash() -> None:
     commit = provenance._commit()
     if commit is not None:  # the source may lie outside of a checkout
         assert len(commit.split()[0]) == 40
+
+
+def test_an_image_says_what_it_was_built_from(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "efficientdet_aimmo"
+    here = package / "training" / "provenance.py"
+    monkeypatch.setattr(provenance, "__file__", str(here))
+    package.mkdir()
+    assert provenance._commit() is None
+    (package / "COMMIT").write_text("0123abcd with changes\n")
+    assert provenance._commit() == "0123abcd with changes"
