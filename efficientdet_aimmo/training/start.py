@@ -18,6 +18,7 @@ from efficientdet_aimmo.model import activations
 from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
 from efficientdet_aimmo.training import (
     bad_records,
+    compiled,
     dry_run,
     loop,
     machine,
@@ -96,6 +97,8 @@ def start(
     config = fill_from_data(config, label_names, train)
     spread = strategies.make(config.runtime, options.machines)
     _check_batch(config, train, val, spread.num_replicas)
+    for line in compiled.check(config, spread.num_replicas):
+        print(line, flush=True)
     with contextlib.ExitStack() as stack:
         if options.dry_run and spread.is_chief:
             model_dir_lib.check_usable(options.model_dir)
@@ -165,7 +168,9 @@ def _set_threads(
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     one_dnn = environment.get("TF_ENABLE_ONEDNN_OPTS", "1")
-    return f"{threads} CPU threads, oneDNN {'off' if one_dnn == '0' else 'on'}"
+    one_dnn = "off" if one_dnn == "0" else "on"
+    xla = ", XLA" if runtime.use_xla else ""
+    return f"{threads} CPU threads, oneDNN {one_dnn}{xla}"
 
 
 def _open_sources(
