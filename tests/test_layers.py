@@ -49,6 +49,7 @@ LEVELS: tuple[set[str], ...] = (
     {"weights"},
     {"pretrained"},
     {"training", "evaluation", "export", "inspection"},
+    {"benching"},
     {
         "cpu_flag",
         "hparams_file",
@@ -61,6 +62,7 @@ LEVELS: tuple[set[str], ...] = (
         "import_weights",
         "inspect",
         "replay",
+        "bench",
     },
 )
 SAME_LEVEL = {("training", "evaluation")}
