@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from benchmarks import lines
 
+_SHORT = 3  # letters of a name that need not be turned
 _MEASURED, _LINE, _OTHER = "#1f5fa8", "#8a8a8a", "#c2571a"
 
 
@@ -52,7 +53,7 @@ def draw(panels: Sequence[Panel], path: pathlib.Path, below: str) -> None:
     from matplotlib import pyplot
 
     figure, places = pyplot.subplots(
-        len(panels) // 2, 2, figsize=(10, 3.9 * len(panels) // 2), dpi=110
+        len(panels) // 2, 2, figsize=(10, 3.9 * len(panels) // 2), dpi=90
     )
     for panel, axes in zip(panels, places.flat, strict=True):
         for curve, colour in zip(
@@ -65,6 +66,8 @@ def draw(panels: Sequence[Panel], path: pathlib.Path, below: str) -> None:
             )
         first = panel.curves[0]
         axes.set_xticks(first.xs, first.names)
+        if max(map(len, first.names)) > _SHORT:
+            axes.tick_params("x", rotation=60, labelsize=8)
         axes.set(title=panel.title, xlabel=panel.x, ylabel=panel.y)
         axes.set_xlim(0.0)
         axes.set_ylim(0.0)

@@ -37,6 +37,11 @@ class Series(NamedTuple):
         return lines.fit(self.xs, self.ys)
 
 
+def _number(value: float) -> str:
+    """Returns three figures, or whole ones."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def table(series: Series) -> str:
     """Returns the points as Markdown, and a sentence on the line."""
     line = series.line
@@ -44,7 +49,7 @@ def table(series: Series) -> str:
         f"| {series.x} | {series.y} | straight line | off |",
         "| --- | --- | --- | --- |",
         *(
-            f"| {name} | {y:.3g} | {line.at(x):.3g} |"
+            f"| {name} | {_number(y)} | {_number(line.at(x))} |"
             f" {100 * lines.off(line, x, y):+.0f} % |"
             for x, name, y in zip(
                 series.xs, series.names, series.ys, strict=True
@@ -58,13 +63,13 @@ def sentence(series: Series) -> str:
     """Returns where the points leave the line, in words."""
     line, unit = series.line, series.y.rpartition(", ")[2]
     if series.through_one:
-        begin = f"{line.slope:.3g} {unit} for each"
+        begin = f"{_number(line.slope)} {unit} for each"
     else:
         first = series.xs[0]
         share = 100 * line.fixed / line.at(first)
         begin = (
-            f"{line.fixed:.3g} {unit} once ({share:.0f} % at"
-            f" {series.names[0]}) and {line.slope * first:.3g} for"
+            f"{_number(line.fixed)} {unit} once ({share:.0f} % at"
+            f" {series.names[0]}) and {_number(line.slope * first)} for"
             f" {series.names[0]}"
         )
     where = lines.leaves_at(line, series.xs, series.ys)

@@ -26,10 +26,14 @@ def _run(*arguments: str) -> int:
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("verb", ["train", "infer", "input"])
+@pytest.mark.slow  # a process that imports TensorFlow and traces a network
+@pytest.mark.parametrize(
+    ("verb", "batch_sizes"),
+    [("train", [2]), ("infer", [2]), ("input", [1, 2])],
+)
 def test_measures_on_a_cpu(
     verb: str,
+    batch_sizes: list[int],
     tmp_path: pathlib.Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -39,7 +43,7 @@ def test_measures_on_a_cpu(
         "--allow_cpu",
         "--model_name=efficientdet-lite0",
         f"--hparams={SMALL}",
-        "--batch_sizes=2,1",
+        f"--batch_sizes={','.join(map(str, reversed(batch_sizes)))}",
         "--seconds=500",
         "--json",
         f"--output={path}",
@@ -48,7 +52,7 @@ def test_measures_on_a_cpu(
     assert code == 0, shown.err
     content = json.loads(shown.out)
     assert json.loads(path.read_text()) == content
-    assert [row["batch_size"] for row in content["rows"]] == [1, 2]
+    assert [row["batch_size"] for row in content["rows"]] == batch_sizes
     for row in content["rows"]:
         assert row["image_size"] == [64, 64]
         assert row["num_steps"] >= 5

@@ -85,5 +85,5 @@ def test_figures_are_drawn_again_from_their_file(
     assert code == 0
     assert capsys.readouterr().out.count("straight line") == 5
     with Image.open(plot) as picture:
-        assert picture.size[0] == 1100
+        assert picture.size[0] == 900
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 10

@@ -41,7 +41,7 @@ def test_losses_after_50_steps_are_those_without_xla() -> None:
     with_xla, without = found[_XLA], found[""]
     assert with_xla["norms"] == pytest.approx(without["norms"], rel=1e-3)
     # Otherwise nothing was learnt that could differ.
-    assert without["losses"][-1] < 0.9 * without["losses"][0]
+    assert without["losses"][-1] < 0.95 * without["losses"][0]
     means = [np.mean(run["losses"][-10:]) for run in (with_xla, without)]
     assert means[0] == pytest.approx(means[1], rel=0.03)
 
