@@ -43,7 +43,7 @@ def test_a_required_flag_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
             "--model_name=efficientdet-d9",
             "Unknown model name 'efficientdet-d9'",
         ),
-        ("--use_xla=yes", "'use_xla' is 'yes', expected true or false"),
+        ("--use_xla=maybe", "'use_xla' is 'maybe', expected true or"),
         ("--eval_name=x", "--eval_name has no effect here:"),
         ("--mode=eval", "--mode=eval does not exist here: use python -m"),
         (

@@ -97,8 +97,6 @@ def start(
     config = fill_from_data(config, label_names, train)
     spread = strategies.make(config.runtime, options.machines)
     _check_batch(config, train, val, spread.num_replicas)
-    for line in compiled.check(config, spread.num_replicas):
-        print(line, flush=True)
     with contextlib.ExitStack() as stack:
         if options.dry_run and spread.is_chief:
             model_dir_lib.check_usable(options.model_dir)
@@ -278,3 +276,5 @@ def _check_batch(
             f" by {num_replicas} replicas. Expected a multiple of"
             f" {num_replicas}."
         )
+    for line in compiled.check(config, num_replicas):
+        print(line, flush=True)
