@@ -109,7 +109,7 @@ def _measured() -> Iterator[list[Cost]]:
     )
 
 
-def _conversion(
+def conversion(
     target: pathlib.Path,
     num_workers: int,
     flags_given: Sequence[str],
@@ -165,7 +165,7 @@ def _copy(target: pathlib.Path, source: pathlib.Path) -> Cost:
     return cost[0]
 
 
-def _each(
+def each(
     run: Callable[[pathlib.Path], Cost], sources: Sequence[pathlib.Path]
 ) -> Cost:
     """Returns what an image takes, without what a start takes.
@@ -222,15 +222,15 @@ def _speed(folder: pathlib.Path, num_images: int, rounds: int) -> list[Any]:
     ]
     resize = [f"--image_size={STORED_SIZE[0]}x{STORED_SIZE[1]}"]
     out = folder / "out"
-    convert = functools.partial(_conversion, out, num_workers)
+    convert = functools.partial(conversion, out, num_workers)
     loop: list[tuple[Cost, Cost]] = []
     copy: list[tuple[Cost, Cost]] = []
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-        bare = _each(functools.partial(_loop, num_workers), png)
-        loop.append((bare, _each(functools.partial(convert, resize), png)))
-        copied = _each(functools.partial(_copy, folder / "copy"), jpeg)
-        copy.append((copied, _each(functools.partial(convert, []), jpeg)))
+        bare = each(functools.partial(_loop, num_workers), png)
+        loop.append((bare, each(functools.partial(convert, resize), png)))
+        copied = each(functools.partial(_copy, folder / "copy"), jpeg)
+        copy.append((copied, each(functools.partial(convert, []), jpeg)))
     return [
         *_rows("PNG to JPEG, of the bare loop", loop, LEAST_OF_LOOP),
         *_rows("JPEG kept, of copying", copy, LEAST_OF_COPY),

@@ -34,7 +34,7 @@ from tfrecord_tools import command
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from benchmarks import made_records
+    from efficientdet_aimmo.benching import made_records
 
 IMAGE_SIZE = (1920, 1024)  # width, height
 INPUT_SIZE = 512
@@ -192,7 +192,7 @@ def _compare(
 def _speed(
     folder: pathlib.Path, num_batches: int, rounds: int
 ) -> list[dict[str, Any]]:
-    from benchmarks import made_records
+    from efficientdet_aimmo.benching import made_records
 
     def bare(shards: made_records.Shards, resizes: bool, count: int) -> Cost:
         return _cost(_bare(shards, resizes), count)
@@ -248,7 +248,7 @@ def _in_a_process(
 def _flatness(
     folder: pathlib.Path, num_records: int, rounds: int
 ) -> list[dict[str, Any]]:
-    from benchmarks import made_records
+    from efficientdet_aimmo.benching import made_records
 
     few = num_records // 100
     sets = {

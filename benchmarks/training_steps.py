@@ -5,36 +5,12 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 from efficientdet_aimmo import anchors
-from efficientdet_aimmo.data import pipeline
+from efficientdet_aimmo.benching import made
 from efficientdet_aimmo.training import schedule, state, step
 from hparams import config as config_lib
-
-_MAX_BOXES = 16
-
-
-def made_batch(config: config_lib.Config) -> pipeline.TrainBatch:
-    """Returns smooth random images with eight objects in each."""
-    count = config.train.train_batch_size
-    height, width = config.data.image_size
-    draw = np.random.default_rng(0)
-    coarse = draw.normal(size=(count, height // 8, width // 8, 3))
-    sides = draw.uniform(0.05, 0.4, (count, _MAX_BOXES, 2))
-    corners = draw.uniform(0.0, 0.6, (count, _MAX_BOXES, 2))
-    boxes = np.concatenate([corners, corners + sides], axis=-1)
-    boxes *= [height, width, height, width]
-    classes = draw.integers(0, config.model.num_classes, (count, _MAX_BOXES))
-    return pipeline.TrainBatch(
-        images=tf.image.resize(coarse.astype(np.float32), (height, width)),
-        boxes=tf.constant(boxes, tf.float32),
-        classes=tf.constant(classes, tf.int32),
-        num_boxes=tf.fill([count], _MAX_BOXES // 2),
-        source_ids=tf.fill([count], "1"),
-        bad=tf.fill([count], ""),
-    )
 
 
 def make_step(config: config_lib.Config) -> Callable[[], float]:
@@ -48,7 +24,7 @@ def make_step(config: config_lib.Config) -> Callable[[], float]:
         schedule.Schedule(config.optimizer, course),
         config,
     )
-    batch = made_batch(config)
+    batch = made.batch(config, count)
     return lambda: float(train_step(batch).total_loss)
 
 

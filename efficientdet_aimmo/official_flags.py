@@ -17,6 +17,7 @@ LEAVES = {
     "save_checkpoints_steps": "save_checkpoints_steps",
     "tf_random_seed": "seed",
     "strategy": "strategy",
+    "use_xla": "use_xla",
 }
 # The same with flags that the official command does not have.
 OWN_LEAVES = {
@@ -36,7 +37,6 @@ REFUSED = {
     "num_cores_per_replica": "a replica is one device",
     "use_spatial_partition": "an image stays on one device",
     "input_partition_dims": "an image stays on one device",
-    "use_xla": "the step is compiled by TensorFlow without XLA",
     "use_fake_data": "examples/aimmo_street is a small real data set",
     "eval_name": "figures go to MODEL_DIR/eval/STEP.json",
     "eval_samples": "every image of --val_file_pattern counts",

@@ -271,3 +271,10 @@ class Runtime(leaf.Section):
         "Activations are computed again in the backward pass, not kept: about"
         " half the memory for a third more time.",
     )
+    use_xla: bool = leaf.leaf(
+        False,
+        "XLA compiles forward pass, loss and gradients of a training step as"
+        " one program, for GPUs; on a CPU it was measured slower. Not with"
+        " grad_checkpoint, nor where batch norm is synchronised. A TPU's steps"
+        " always are.",
+    )

@@ -41,6 +41,7 @@ _LATER: Mapping[str, object] = {
     "wait_for_workers": 600,
     "preemption_notice": "auto",
     "grad_checkpoint": False,
+    "use_xla": False,
 }
 
 

@@ -57,6 +57,7 @@ LEVELS: tuple[set[str], ...] = (
     {"weights"},
     {"pretrained"},
     {"training", "evaluation", "export", "inspection"},
+    {"benching"},
     {
         "cpu_flag",
         "hparams_file",
@@ -69,6 +70,7 @@ LEVELS: tuple[set[str], ...] = (
         "import_weights",
         "inspect",
         "replay",
+        "bench",
     },
 )
 SAME_LEVEL = {("training", "evaluation")}

@@ -75,7 +75,11 @@ def test_mode_eval_says_what_to_use() -> None:
     )
 
 
-def _two_values(name: str) -> tuple[int, int] | tuple[str, str]:
+def _two_values(
+    name: str,
+) -> tuple[int, int] | tuple[str, str] | tuple[bool, bool]:
+    if name == "use_xla":
+        return True, False
     return ("gpus", "multi-gpus") if name == "strategy" else (17, 18)
 
 

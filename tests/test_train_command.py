@@ -43,7 +43,8 @@ def test_a_required_flag_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
             "--model_name=efficientdet-d9",
             "Unknown model name 'efficientdet-d9'",
         ),
-        ("--use_xla=true", "--use_xla has no effect here:"),
+        ("--use_xla=maybe", "'use_xla' is 'maybe', expected true or"),
+        ("--eval_name=x", "--eval_name has no effect here:"),
         ("--mode=eval", "--mode=eval does not exist here: use python -m"),
         (
             "--hparams=train_batch_size=8",

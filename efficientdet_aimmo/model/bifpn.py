@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from efficientdet_aimmo.model import drawing, layers
+from efficientdet_aimmo.model import drawing, layers, resizing
 
 _FUSION_EPSILON = 1e-4  # section 3.3, fast normalised fusion
 
@@ -59,7 +59,7 @@ class Resample(tf.Module):
             return tf.nn.max_pool2d(
                 features, [strides[0] + 1, strides[1] + 1], strides, "SAME"
             )
-        return tf.raw_ops.ResizeNearestNeighbor(images=features, size=size)
+        return resizing.enlarge(features, size, run.is_compiled)
 
 
 class _Node(tf.Module):

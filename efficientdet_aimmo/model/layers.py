@@ -7,9 +7,10 @@ refused step leaves no trace, and a recomputed segment counts once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +58,9 @@ class ForwardPass:
       recomputed: None keeps all activations. Otherwise segments of the network
         (model/recompute.py) are computed again in the backward pass, and this
         holds the gradients of the one that was last.
+      is_compiled: XLA compiles both passes, and must have every operation.
+      outside: of what XLA compiles; a scope in which the pass draws at random,
+        because XLA gives other numbers for the same seed.
     """
 
     training: bool
@@ -66,6 +70,18 @@ class ForwardPass:
     synchronise: synchronised_norm.Replicas | None = None
     updates: list[Update] = dataclasses.field(default_factory=list)
     recomputed: list[tf.Tensor] | None = None
+    is_compiled: bool = False
+    outside: Callable[[], contextlib.AbstractContextManager] = (
+        contextlib.nullcontext
+    )
+
+    def uniform(self, shape: Sequence[int], seed: tf.Tensor) -> tf.Tensor:
+        """Returns numbers from 0 to 1 that follow from seed, [2] int32, alone.
+
+        The seed is of the pass's own, or follows from it by operations outside.
+        """
+        with self.outside():
+            return tf.random.stateless_uniform(shape, seed)
 
     def drop_branch(
         self, branch: tf.Tensor, survival_prob: float, name: str
@@ -80,13 +96,13 @@ class ForwardPass:
             return branch
         if self.seed is None:
             raise ValueError("Stochastic depth needs a seed in training.")
-        fold = tf.constant(
-            [0, zlib.crc32(name.encode()) & 0x7FFFFFFF], tf.int32
-        )
         rows = self.rows or Rows(0, branch.shape[0])
-        draws = tf.random.stateless_uniform(
-            [rows.total, 1, 1, 1], tf.bitwise.bitwise_xor(self.seed, fold)
-        )
+        with self.outside():
+            fold = tf.constant(
+                [0, zlib.crc32(name.encode()) & 0x7FFFFFFF], tf.int32
+            )
+            seed = tf.bitwise.bitwise_xor(self.seed, fold)
+        draws = self.uniform([rows.total, 1, 1, 1], seed)
         if self.rows is not None:
             draws = tf.slice(
                 draws, [rows.first, 0, 0, 0], [branch.shape[0], 1, 1, 1]

@@ -14,7 +14,7 @@ import tensorflow as tf
 from efficientdet_aimmo import losses
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.model import layers
-from efficientdet_aimmo.training import gradients, loss_scale
+from efficientdet_aimmo.training import compiled, gradients, loss_scale
 from efficientdet_aimmo.training import state as state_lib
 from hparams import config as config_lib
 
@@ -95,27 +95,34 @@ class Accumulator:
             num_rows,
             layers.Rows(part, self._config.train.accumulate_steps),
         )
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            outputs = self._state.detector.forward(rows.images, run)
-            loss = losses.detection_loss(
-                outputs.logits,
-                outputs.codes,
-                target.classes,
-                target.boxes,
-                tf.constant(0.0),  # divides by 1
-                self._anchors,
-                self._config.loss,
+
+        def differentiate() -> list[tf.Tensor]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(weights)
+                outputs = self._state.detector.forward(rows.images, run)
+                loss = losses.detection_loss(
+                    outputs.logits,
+                    outputs.codes,
+                    target.classes,
+                    target.boxes,
+                    tf.constant(0.0),  # divides by 1
+                    self._anchors,
+                    self._config.loss,
+                )
+                scaled = loss_scale.scaled(
+                    self._state.loss_scale, loss.total, positives + 1.0
+                )
+            values = loss_scale.unscaled(
+                self._state.loss_scale,
+                tape.gradient(scaled, weights),
+                positives + 1.0,
             )
-            scaled = loss_scale.scaled(
-                self._state.loss_scale, loss.total, positives + 1.0
-            )
-        values = loss_scale.unscaled(
-            self._state.loss_scale,
-            tape.gradient(scaled, weights),
-            positives + 1.0,
+            return [tf.stack(loss), *values]
+
+        (terms, *values), updates = compiled.find(
+            differentiate, run, self._config.runtime.use_xla
         )
-        self._updates = {u.variable.name: u for u in run.updates}
+        self._updates = {u.variable.name: u for u in updates}
         self._is_synchronised = run.synchronise is not None
         added = [(v.name, g) for v, g in zip(weights, values, strict=True)]
         added += [(name, u.value) for name, u in self._updates.items()]
@@ -124,7 +131,8 @@ class Accumulator:
                 resource=self._sums[name].handle, value=value
             )
         tf.raw_ops.AssignAddVariableOp(
-            resource=self._terms.handle, value=tf.stack([*loss, positives])
+            resource=self._terms.handle,
+            value=tf.concat([terms, [positives]], 0),
         )
 
     def collect(self, frozen: frozenset[str]) -> gradients.Gradients:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from efficientdet_aimmo import losses
 from efficientdet_aimmo.data import pipeline, targets
 from efficientdet_aimmo.model import layers, synchronised_norm
-from efficientdet_aimmo.training import loss_scale
+from efficientdet_aimmo.training import compiled, loss_scale
 from efficientdet_aimmo.training import state as state_lib
 from hparams import config as config_lib
 
@@ -97,6 +97,7 @@ def forward_pass(
         frozen=frozen,
         rows=rows,
         synchronise=synchronise,
+        is_compiled=compiled.is_compiled(config.runtime),
     )
 
 
@@ -121,31 +122,34 @@ def compute_gradients(
         state, frozen, config, batch.images.shape[0], layers.Rows(0, 1)
     )
     context = tf.distribute.get_replica_context()
-    # Only what is watched costs a backward pass.
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(weights)
-        outputs = state.detector.forward(batch.images, run)
-        loss = losses.detection_loss(
-            outputs.logits,
-            outputs.codes,
-            target.classes,
-            target.boxes,
-            num_positives,
-            anchors,
-            config.loss,
+
+    def differentiate() -> list[tf.Tensor]:
+        # Only what is watched costs a backward pass.
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            outputs = state.detector.forward(batch.images, run)
+            loss = losses.detection_loss(
+                outputs.logits,
+                outputs.codes,
+                target.classes,
+                target.boxes,
+                num_positives,
+                anchors,
+                config.loss,
+            )
+            l2_loss = losses.l2_loss(weights, config.loss.weight_decay)
+            if context.num_replicas_in_sync > 1:  # each has the same
+                l2_loss /= context.num_replicas_in_sync
+            total = loss.total + l2_loss
+            scaled = loss_scale.scaled(state.loss_scale, total, 1.0)
+        values = loss_scale.unscaled(
+            state.loss_scale, tape.gradient(scaled, weights), 1.0
         )
-        l2_loss = losses.l2_loss(weights, config.loss.weight_decay)
-        if context.num_replicas_in_sync > 1:  # each has the same
-            l2_loss /= context.num_replicas_in_sync
-        total = loss.total + l2_loss
-        scaled = loss_scale.scaled(state.loss_scale, total, 1.0)
-    terms = [loss.class_loss, loss.box_loss, loss.iou_loss, l2_loss, total]
-    values = loss_scale.unscaled(
-        state.loss_scale, tape.gradient(scaled, weights), 1.0
-    )
-    class_loss, box_loss, iou_loss, l2_loss, total, *values = add_up(
-        [*terms, *values]
-    )
+        terms = [loss.class_loss, loss.box_loss, loss.iou_loss]
+        return [*terms, l2_loss, total, *values]
+
+    found, updates = compiled.find(differentiate, run, config.runtime.use_xla)
+    class_loss, box_loss, iou_loss, l2_loss, total, *values = add_up(found)
     return Gradients(
         class_loss,
         box_loss,
@@ -154,7 +158,7 @@ def compute_gradients(
         total,
         num_positives,
         values,
-        average_updates(run.updates, run.synchronise is not None),
+        average_updates(updates, run.synchronise is not None),
     )
 
 

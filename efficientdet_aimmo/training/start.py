@@ -19,6 +19,7 @@ from efficientdet_aimmo.model import activations
 from efficientdet_aimmo.pretrained import warm_start as warm_start_lib
 from efficientdet_aimmo.training import (
     bad_records,
+    compiled,
     dry_run,
     loop,
     machine,
@@ -178,7 +179,9 @@ def _set_threads(
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     one_dnn = environment.get("TF_ENABLE_ONEDNN_OPTS", "1")
-    return f"{threads} CPU threads, oneDNN {'off' if one_dnn == '0' else 'on'}"
+    one_dnn = "off" if one_dnn == "0" else "on"
+    xla = ", XLA" if runtime.use_xla else ""
+    return f"{threads} CPU threads, oneDNN {one_dnn}{xla}"
 
 
 def _open_sources(
@@ -286,3 +289,5 @@ def _check_batch(
             f" by {num_replicas} replicas. Expected a multiple of"
             f" {num_replicas}."
         )
+    for line in compiled.check(config, num_replicas):
+        print(line, flush=True)

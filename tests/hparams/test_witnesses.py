@@ -18,6 +18,7 @@ from hparams import config as config_lib
 from hparams import override, serialize
 from tests.hparams import (
     bad_runs,
+    compiling,
     notices,
     observations,
     recomputed,
@@ -206,6 +207,7 @@ WITNESSES = [
     Witness("sync_batch_norm_below", 0, spreads.norms),
     Witness("preemption_notice", "auto", notices.notices),
     Witness("grad_checkpoint", True, recomputed.kept_bytes),
+    Witness("use_xla", True, compiling.compiled_parts),
 ]
 OBSERVATIONS = sorted({w.observe for w in WITNESSES}, key=lambda f: f.__name__)
 

@@ -84,7 +84,7 @@ class TinyNetwork(tf.Module):
         )
         both = (colours @ self.kernel + self.bias)[:, None] + self._offsets
         if run.seed is not None:
-            both *= tf.random.stateless_uniform([], run.seed)
+            both *= run.uniform([], run.seed)
         count = self.num_classes
         return detector_lib.Outputs(both[..., :count], both[..., count:])
 

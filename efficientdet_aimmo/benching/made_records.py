@@ -44,9 +44,13 @@ def _example(encoded: bytes, number: int) -> bytes:
 
 
 def write(
-    folder: pathlib.Path, images: Sequence[bytes], count: int, num_shards: int
+    folder: str | pathlib.Path,
+    images: Sequence[bytes],
+    count: int,
+    num_shards: int,
 ) -> Shards:
     """Writes records of a few images, over and over."""
+    folder = pathlib.Path(folder)
     folder.mkdir()
     records = [_example(image, i) for i, image in enumerate(images)]
     shards = Shards([], [])
