@@ -120,6 +120,14 @@ def test_the_packages_come_without_the_tools() -> None:
     assert "--without-pip" in run
 
 
+def test_the_package_says_what_it_was_built_from() -> None:
+    names = [f"{name} {rest}"[:40] for name, rest in STAGES["project"]]
+    (run,) = (r for n, r in STAGES["project"] if n == "RUN" and "COMMIT" in r)
+    # What is not declared is empty.
+    assert names.index("ARG REVISION=") < names.index(f"RUN {run}"[:40])
+    assert 'echo "${REVISION}" >efficientdet_aimmo/COMMIT' in run
+
+
 def test_the_context_is_what_is_copied() -> None:
     lines = (dockerfile.ROOT / ".dockerignore").read_text().splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
