@@ -63,8 +63,10 @@ RUN if [ -n "${REVISION}" ]; then echo "${REVISION}" >efficientdet_aimmo/COMMIT;
     --invalidation-mode unchecked-hash /project/opt/efficientdet/lib
 
 FROM packages
-# Everybody may write to the folders, because --user may name anybody.
-RUN groupadd --gid 1000 efficientdet \
+# Everybody may write to the folders, because --user may name anybody. buildah
+# takes the folder away that it mounted to.
+RUN install -d /mnt \
+    && groupadd --gid 1000 efficientdet \
     && useradd --uid 1000 --gid 1000 --home-dir /cache --no-create-home \
     --shell /usr/sbin/nologin efficientdet \
     && install -d -m 1777 /data /cache /cache/cuda /cache/matplotlib
