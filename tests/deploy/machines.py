@@ -12,6 +12,16 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GCP = ROOT / "deploy" / "gcp"
 _GCLOUD = pathlib.Path(__file__).with_name("fake_gcloud.py")
 # -S -E: nothing of the environment's packages is looked for.
+ON = ("--project=my-project", "--zone=europe-west4-a")
+IMAGE = "europe-docker.pkg.dev/my-project/images/efficientdet-aimmo:0.1.0-gpu"
+CREATE = (
+    "create",
+    *ON,
+    "--gpu=v100",
+    "--bucket=gs://my-bucket/run1",
+    f"--image={IMAGE}",
+)
+TRAINING = ("train", "--mode=train_and_eval", "--model_dir=model")
 _PYTHON = f"{shlex.quote(sys.executable)} -I -S"
 
 

@@ -9,16 +9,6 @@ import pytest
 
 from tests.deploy import machines
 
-ON = ("--project=my-project", "--zone=europe-west4-a")
-IMAGE = "europe-docker.pkg.dev/my-project/images/efficientdet-aimmo:0.1.0-gpu"
-CREATE = (
-    "create",
-    *ON,
-    "--gpu=v100",
-    "--bucket=gs://my-bucket/run1",
-    f"--image={IMAGE}",
-)
-TRAINING = ("train", "--mode=train_and_eval", "--model_dir=model")
 V100 = ("accelerator-types list", 0, "nvidia-tesla-v100")
 
 
@@ -49,7 +39,7 @@ def _flags(command: list[str]) -> dict[str, str]:
 def test_create_asks_for_the_gpu_and_the_bucket_first(
     machine: machines.Machine,
 ) -> None:
-    listed, bucket, created = _dry(machine, *CREATE)
+    listed, bucket, created = _dry(machine, *machines.CREATE)
     assert listed[:4] == ["gcloud", "compute", "accelerator-types", "list"]
     assert _flags(listed)["--filter"] == (
         "name=nvidia-tesla-v100 AND zone:europe-west4-a"
@@ -76,7 +66,7 @@ def test_create_makes_a_machine_with_one_gpu(
     machine: machines.Machine, gpu: str, spot: bool
 ) -> None:
     more = ("--spot",) if spot else ()
-    created = _dry(machine, *CREATE, f"--gpu={gpu}", *more)[-1]
+    created = _dry(machine, *machines.CREATE, f"--gpu={gpu}", *more)[-1]
     flags = _flags(created)
     assert flags["--accelerator"] == f"type=nvidia-tesla-{gpu},count=1"
     assert flags["--machine-type"] == "n1-standard-8"
@@ -86,7 +76,7 @@ def test_create_makes_a_machine_with_one_gpu(
     assert flags["--project"] == "my-project"
     assert flags["--zone"] == "europe-west4-a"
     assert flags["--metadata"] == (
-        f"efficientdet-image={IMAGE},efficientdet-bucket=gs://my-bucket/run1"
+        f"efficientdet-image={machines.IMAGE},efficientdet-bucket=gs://my-bucket/run1"
     )
     if spot:
         assert flags["--provisioning-model"] == "SPOT"
@@ -100,7 +90,7 @@ def test_create_makes_a_machine_with_one_gpu(
 def test_create_hands_over_every_file_that_prepare_installs(
     machine: machines.Machine,
 ) -> None:
-    created = _dry(machine, *CREATE)[-1]
+    created = _dry(machine, *machines.CREATE)[-1]
     pairs = _flags(created)["--metadata-from-file"].split(",")
     files = {
         k: pathlib.Path(v) for k, _, v in (p.partition("=") for p in pairs)
@@ -119,8 +109,12 @@ def test_create_hands_over_every_file_that_prepare_installs(
 def test_run_hands_over_the_training_word_for_word(
     machine: machines.Machine,
 ) -> None:
-    words = (*TRAINING, "--hparams=a=1,b='x y'", "--val_file_pattern=a*")
-    done = machine.run("machine.sh", "run", *ON, "--", *words)
+    words = (
+        *machines.TRAINING,
+        "--hparams=a=1,b='x y'",
+        "--val_file_pattern=a*",
+    )
+    done = machine.run("machine.sh", "run", *machines.ON, "--", *words)
     assert done.returncode == 0, done.stderr
     added, reached, started = machine.calls("gcloud")
     assert added[:4] == ["compute", "instances", "add-metadata", "efficientdet"]
@@ -133,11 +127,13 @@ def test_run_hands_over_the_training_word_for_word(
 
 
 def test_run_may_name_another_image(machine: machines.Machine) -> None:
-    image = f"--image={IMAGE}2"
-    done = machine.run("machine.sh", "run", *ON, image, "--", *TRAINING)
+    image = f"--image={machines.IMAGE}2"
+    done = machine.run(
+        "machine.sh", "run", *machines.ON, image, "--", *machines.TRAINING
+    )
     assert done.returncode == 0, done.stderr
     assert _flags(machine.calls("gcloud")[0])["--metadata"].endswith(
-        f"<|>efficientdet-image={IMAGE}2"
+        f"<|>efficientdet-image={machines.IMAGE}2"
     )
 
 
@@ -151,7 +147,9 @@ def test_run_waits_for_a_machine_that_restarts(
         + '\ncase "$*" in *"sudo bash"*) ;; *) exit 0 ;; esac'
         + '\n[ -e "$HOME/again" ] || { touch "$HOME/again"; exit 75; }',
     )
-    done = machine.run("machine.sh", "run", *ON, "--", *TRAINING)
+    done = machine.run(
+        "machine.sh", "run", *machines.ON, "--", *machines.TRAINING
+    )
     assert done.returncode == 0, done.stderr
     assert "efficientdet restarts; waiting for it." in done.stderr
     commands = [_flags(c).get("--command", "") for c in machine.calls("gcloud")]
@@ -162,7 +160,9 @@ def test_run_gives_up_on_a_machine_that_does_not_answer(
     machine: machines.Machine,
 ) -> None:
     machine.answer("compute ssh", 255)
-    done = machine.run("machine.sh", "run", *ON, "--", *TRAINING)
+    done = machine.run(
+        "machine.sh", "run", *machines.ON, "--", *machines.TRAINING
+    )
     assert done.returncode == 69
     assert "try 20 of 20" in done.stderr
     assert "cannot be reached over SSH" in done.stderr
@@ -172,7 +172,7 @@ def test_run_gives_up_on_a_machine_that_does_not_answer(
 def test_tensorboard_is_reached_through_ssh_alone(
     machine: machines.Machine,
 ) -> None:
-    (command,) = _dry(machine, "tensorboard", *ON, "--port=7007")
+    (command,) = _dry(machine, "tensorboard", *machines.ON, "--port=7007")
     assert command[command.index("--") :] == [
         "--",
         "-t",
@@ -186,10 +186,10 @@ def test_tensorboard_is_reached_through_ssh_alone(
 
 
 def test_delete_saves_first(machine: machines.Machine) -> None:
-    saved, deleted = _dry(machine, "delete", *ON)
+    saved, deleted = _dry(machine, "delete", *machines.ON)
     assert _flags(saved)["--command"].endswith("store.sh finish")
     assert deleted[:4] == ["gcloud", "compute", "instances", "delete"]
-    (only,) = _dry(machine, "delete", *ON, "--without_saving")
+    (only,) = _dry(machine, "delete", *machines.ON, "--without_saving")
     assert only == deleted
 
 
@@ -197,7 +197,7 @@ def test_delete_keeps_a_machine_that_cannot_be_saved(
     machine: machines.Machine,
 ) -> None:
     machine.answer("compute ssh", 255)
-    done = machine.run("machine.sh", "delete", *ON)
+    done = machine.run("machine.sh", "delete", *machines.ON)
     assert done.returncode == 69
     assert "was not deleted" in done.stderr
     assert "--without_saving" in done.stderr
@@ -215,18 +215,18 @@ def test_delete_keeps_a_machine_that_cannot_be_saved(
 def test_verbs_that_are_one_command_there(
     machine: machines.Machine, verb: str, expected: str
 ) -> None:
-    (command,) = _dry(machine, verb, *ON, "--iap")
+    (command,) = _dry(machine, verb, *machines.ON, "--iap")
     assert expected in _flags(command)["--command"]
     assert "--tunnel-through-iap" in command
 
 
 def test_start_starts_the_machine(machine: machines.Machine) -> None:
-    (command,) = _dry(machine, "start", *ON, "--name=other")
+    (command,) = _dry(machine, "start", *machines.ON, "--name=other")
     assert command[:5] == ["gcloud", "compute", "instances", "start", "other"]
 
 
 def test_a_zone_without_the_gpu_is_named(machine: machines.Machine) -> None:
-    done = machine.run("machine.sh", *CREATE)
+    done = machine.run("machine.sh", *machines.CREATE)
     assert done.returncode == 69
     assert "europe-west4-a has no nvidia-tesla-v100" in done.stderr
     assert "--filter=name=nvidia-tesla-v100" in done.stderr
@@ -242,15 +242,15 @@ def test_a_bucket_that_is_not_there_comes_before_the_machine(
         machine.recording("gcloud")
         + '\necho nvidia-tesla-v100; [[ "$*" != *"buckets describe"* ]]',
     )
-    done = machine.run("machine.sh", *CREATE)
+    done = machine.run("machine.sh", *machines.CREATE)
     assert done.returncode == 69
     assert "gcloud ended with 1" in done.stderr
     assert not any("instances" in c for c in machine.calls("gcloud"))
 
 
 def test_create_runs_what_dry_run_prints(machine: machines.Machine) -> None:
-    printed = _dry(machine, *CREATE)
+    printed = _dry(machine, *machines.CREATE)
     machine.answer(*V100)
-    done = machine.run("machine.sh", *CREATE)
+    done = machine.run("machine.sh", *machines.CREATE)
     assert done.returncode == 0, done.stderr
     assert [["gcloud", *c] for c in machine.calls("gcloud")] == printed

@@ -7,7 +7,6 @@ import pathlib
 import pytest
 
 from tests.deploy import machines
-from tests.deploy.test_gcp_machine import CREATE, ON, TRAINING
 
 
 @pytest.fixture
@@ -23,29 +22,44 @@ def machine(tmp_path: pathlib.Path) -> machines.Machine:
         (("start", "--zone=europe-west4-a"), "--project is missing"),
         (("start", "--project=p-1"), "--zone is missing, expected a zone"),
         (("start", "--project=p-1", "--zone=x"), "--zone is 'x'"),
-        (("start", *ON, "--name=A"), "--name is 'A'"),
-        (("start", *ON, "--nmae=a"), "'--nmae=a' is no flag of start"),
-        (("start", *ON, "--name"), "lacks its =VALUE"),
-        (("start", *ON, "--spot"), "--spot has no meaning for start"),
-        (("start", *ON, "--", "train"), "which only run takes"),
-        (("tensorboard", *ON, "--port=http"), "--port is 'http'"),
-        ((*CREATE, "--gpu=a100"), "--gpu is 'a100', expected v100 or t4"),
-        ((*CREATE, "--gpu="), "--gpu is missing"),
-        ((*CREATE, "--bucket=my-bucket"), "expected gs://BUCKET"),
-        ((*CREATE, "--bucket=gs://my-bucket/"), "without a slash at the end"),
-        ((*CREATE, "--image=a b"), "--image is 'a b'"),
-        ((*CREATE, "--image="), "--image is missing"),
-        ((*CREATE, "--machine_type=a2-highgpu-1g"), "expected an n1 machine"),
-        ((*CREATE, "--disk_gb=20"), "at least 50"),
-        ((*CREATE, "--disk_gb=1TB"), "--disk_gb is '1TB'"),
-        (("run", *ON), "expected train and its flags"),
-        (("run", *ON, "--", "convert"), "'convert' stands after --"),
-        (("run", *ON, "--", "train"), "--model_dir of the training is ''"),
+        (("start", *machines.ON, "--name=A"), "--name is 'A'"),
+        (("start", *machines.ON, "--nmae=a"), "'--nmae=a' is no flag of start"),
+        (("start", *machines.ON, "--name"), "lacks its =VALUE"),
+        (("start", *machines.ON, "--spot"), "--spot has no meaning for start"),
+        (("start", *machines.ON, "--", "train"), "which only run takes"),
+        (("tensorboard", *machines.ON, "--port=http"), "--port is 'http'"),
         (
-            ("run", *ON, "--", "train", "--model_dir=out"),
+            (*machines.CREATE, "--gpu=a100"),
+            "--gpu is 'a100', expected v100 or t4",
+        ),
+        ((*machines.CREATE, "--gpu="), "--gpu is missing"),
+        ((*machines.CREATE, "--bucket=my-bucket"), "expected gs://BUCKET"),
+        (
+            (*machines.CREATE, "--bucket=gs://my-bucket/"),
+            "without a slash at the end",
+        ),
+        ((*machines.CREATE, "--image=a b"), "--image is 'a b'"),
+        ((*machines.CREATE, "--image="), "--image is missing"),
+        (
+            (*machines.CREATE, "--machine_type=a2-highgpu-1g"),
+            "expected an n1 machine",
+        ),
+        ((*machines.CREATE, "--disk_gb=20"), "at least 50"),
+        ((*machines.CREATE, "--disk_gb=1TB"), "--disk_gb is '1TB'"),
+        (("run", *machines.ON), "expected train and its flags"),
+        (("run", *machines.ON, "--", "convert"), "'convert' stands after --"),
+        (
+            ("run", *machines.ON, "--", "train"),
+            "--model_dir of the training is ''",
+        ),
+        (
+            ("run", *machines.ON, "--", "train", "--model_dir=out"),
             "--model_dir of the training is 'out', expected model",
         ),
-        (("run", *ON, "--", *TRAINING, "--a=b\nc"), "has a line break"),
+        (
+            ("run", *machines.ON, "--", *machines.TRAINING, "--a=b\nc"),
+            "has a line break",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_runs(
