@@ -125,7 +125,13 @@ def test_everything_asked_for_is_pinned() -> None:
 
 def test_every_pin_has_hashes_and_no_address() -> None:
     locks = sorted(LOCK.parent.glob("*.lock"))
-    assert {lock.stem for lock in locks} == {"build", "cpu", "dev", "gpu"}
+    assert {lock.stem for lock in locks} == {
+        "build",
+        "cpu",
+        "dev",
+        "gpu",
+        "tools",
+    }
     for lock in locks:
         text = lock.read_text()
         entries = re.split(r"\n(?=[a-z])", text)[1:]

@@ -82,6 +82,7 @@ def _call_faults(call: ast.Call, safe_loaders: set[str]) -> Iterator[str]:
 def faults(source: str) -> list[str]:
     """Returns what in a module's source may run what it reads."""
     tree = ast.parse(source)
+    safe_loaders = _safe_loaders(tree)
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -94,7 +95,7 @@ def faults(source: str) -> list[str]:
                 n for n in names if n.partition(".")[0] in _UNSAFE_MODULES
             ]
         if isinstance(node, ast.Call):
-            found += _call_faults(node, _safe_loaders(tree))
+            found += _call_faults(node, safe_loaders)
     return found
 
 

@@ -16,7 +16,7 @@ from benchmarks import flat
 from tests.hparams import witness_records
 from tests.training import counting
 
-EVERY = 24  # steps between evaluations: twelve epochs
+EVERY = 16  # steps between evaluations: eight epochs
 
 
 def test_a_training_is_flat(
@@ -45,12 +45,12 @@ def test_a_training_is_flat(
     try:
         with flat.sample_steps(EVERY) as samples:
             runs.train(
-                f"num_epochs=49,map_freq=12,save_checkpoints_steps={EVERY},"
+                f"num_epochs=33,map_freq=8,save_checkpoints_steps={EVERY},"
                 "num_pictures=2"
             )
     finally:
         gc.enable()
-    assert [each.step for each in samples] == [24, 48, 72, 96]
+    assert [each.step for each in samples] == [16, 32, 48, 64]
     assert len(runs.evaluated()) == 5
     # The first evaluation makes its graphs; after that nothing is to come. How
     # memory is given out has not settled after so few steps.
