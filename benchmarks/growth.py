@@ -50,7 +50,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer(
     "num_images",
-    96,
+    400,
     "images of the larger conversion; the smaller has a quarter",
     lower_bound=8,
     flag_values=FLAGS,

@@ -63,7 +63,7 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
-def _silence_libraries() -> None:
+def silence_libraries() -> None:
     """Keeps what libraries print at every start from the user's screen.
 
     TensorFlow's own level must be set before it is imported. What goes wrong
@@ -153,7 +153,7 @@ def run(
                 f"Unexpected argument {rest[0]!r}: all options are flags"
                 " (--name=value). See --help.",
             )
-        _silence_libraries()
+        silence_libraries()
         main(values)
     except flags.Error as error:
         print(f"error: {error} See --help.", file=sys.stderr)

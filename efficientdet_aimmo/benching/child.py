@@ -10,6 +10,7 @@ from multiprocessing import connection
 
 from efficientdet_aimmo.benching import cases as cases_lib
 from efficientdet_aimmo.benching import sweep
+from tfrecord_tools import command
 
 
 def start(
@@ -68,6 +69,7 @@ def _measure(
     sender: connection.Connection,
 ) -> None:
     """Measures in this process; imports TensorFlow."""
+    command.silence_libraries()
     from efficientdet_aimmo.benching import measuring
 
     sweep.measure(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import pathlib
+import time
+from collections.abc import Iterator
 
 import pytest
 
 from efficientdet_aimmo import bench
+from efficientdet_aimmo.benching import cases, child, measuring, sweep
 from tfrecord_tools import command
 
 SMALL = (
@@ -26,6 +29,22 @@ def _run(*arguments: str) -> int:
     )
 
 
+def _start_here(
+    case: cases.Case, seconds: float, folder: str
+) -> Iterator[sweep.Event]:
+    """Measures in this process, which has TensorFlow already."""
+    found: list[sweep.Event] = []
+    sweep.measure(
+        case,
+        measuring.make(case, folder),
+        seconds,
+        time.monotonic,
+        found.append,
+    )
+    yield from found
+    yield sweep.Ended("")
+
+
 @pytest.mark.slow  # a process that imports TensorFlow and traces a network
 @pytest.mark.parametrize(
     ("verb", "batch_sizes"),
@@ -36,7 +55,10 @@ def test_measures_on_a_cpu(
     batch_sizes: list[int],
     tmp_path: pathlib.Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if verb != "train":  # one process of its own is enough
+        monkeypatch.setattr(child, "start", _start_here)
     path = tmp_path / "figures.json"
     code = _run(
         verb,
@@ -59,7 +81,7 @@ def test_measures_on_a_cpu(
         assert row["step_s"] > 0
         assert row["first_s"] > row["step_s"]
         # TensorFlow alone takes more.
-        assert 200 < row["peak_bytes"] / 2**20 < 4000
+        assert 200 < row["peak_bytes"] / 2**20 < 8000
     assert "lite0" in shown.err
     assert "images/s" in shown.err
     assert "CPU: " in content["device"]
