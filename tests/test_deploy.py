@@ -5,8 +5,6 @@ from __future__ import annotations
 import pathlib
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 import yaml
 
 from efficientdet_aimmo import official_flags, train
+from tests.deploy import units
 from tfrecord_tools import command
 
 DEPLOY = pathlib.Path(__file__).resolve().parent.parent / "deploy"
@@ -45,31 +44,14 @@ def _settings(arguments: list[str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def unit() -> dict[str, str]:
-    """Returns the unit's settings by name; no name is given twice."""
-    found: dict[str, str] = {}
-    text = UNIT.read_text().replace("\\\n", " ")
-    for line in text.splitlines():
-        if line and line[0] not in "#[":
-            name, _, value = line.partition("=")
-            assert name not in found
-            found[name] = value
-    return found
+    return units.settings(UNIT)
 
 
 def test_systemd_accepts_the_unit(tmp_path: pathlib.Path) -> None:
-    verifier = shutil.which("systemd-analyze")
-    if verifier is None:
-        pytest.skip("systemd-analyze (package systemd) is not installed")
     python = "/opt/efficientdet-aimmo/.venv/bin/python"
     copy = tmp_path / UNIT.name
     copy.write_text(UNIT.read_text().replace(python, sys.executable))
-    done = subprocess.run(
-        [verifier, "verify", str(copy)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    units.verify([copy])
 
 
 def test_systemd_starts_the_training_itself(unit: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.deploy import machines
+from tests.deploy import machines, units
 from tfrecord_tools import command
 
 UNITS = sorted([*machines.GCP.glob("*.service"), *machines.GCP.glob("*.timer")])
@@ -19,26 +19,15 @@ STOPPED = str(int(command.ExitCode.STOPPED))
 
 def _scripts() -> list[pathlib.Path]:
     inside = (path.relative_to(machines.ROOT).parts for path in SCRIPTS)
-    return [machines.ROOT.joinpath(*p) for p in inside if p[0] != ".venv"]
+    return [machines.ROOT.joinpath(*p) for p in inside if ".venv" not in p[0]]
 
 
 @pytest.fixture(scope="module")
 def unit() -> dict[str, str]:
-    """Returns the training's settings by name; no name is given twice."""
-    found: dict[str, str] = {}
-    text = (machines.GCP / "efficientdet-aimmo.service").read_text()
-    for line in text.splitlines():
-        if line and line[0] not in "#[":
-            name, _, value = line.partition("=")
-            assert name not in found
-            found[name] = value
-    return found
+    return units.settings(machines.GCP / "efficientdet-aimmo.service")
 
 
 def test_systemd_accepts_the_units(tmp_path: pathlib.Path) -> None:
-    verifier = shutil.which("systemd-analyze")
-    if verifier is None:
-        pytest.skip("systemd-analyze (package systemd) is not installed")
     for path in UNITS:
         text = path.read_text().replace(
             "/opt/efficientdet-aimmo", str(machines.GCP)
@@ -48,13 +37,7 @@ def test_systemd_accepts_the_units(tmp_path: pathlib.Path) -> None:
     (tmp_path / "docker.service").write_text(
         "[Unit]\nDescription=docker\n[Service]\nExecStart=/bin/true\n"
     )
-    done = subprocess.run(
-        [verifier, "verify", *(str(tmp_path / path.name) for path in UNITS)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    units.verify([tmp_path / path.name for path in UNITS])
 
 
 def test_the_training_goes_on_after_a_stop_alone(unit: dict[str, str]) -> None:
