@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-_LEAST_COMPILED = 1 << 16
+from efficientdet_aimmo.model import on_cpu
 
 
 def _swish_gradient(features: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
@@ -19,6 +19,12 @@ def _swish_gradient(features: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
 _compiled_swish_gradient = tf.function(
     _swish_gradient, jit_compile=True, autograph=False
 )
+
+
+@tf.function(jit_compile=True, autograph=False)
+def compiled_swish(features: tf.Tensor) -> tf.Tensor:
+    """Returns swish in one pass over memory; for what no tape watches."""
+    return features * tf.sigmoid(features)
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -49,23 +55,11 @@ def swish(
     """
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        if is_compiled(features):
+        if on_cpu.is_large(features):
             return _compiled_swish_gradient(features, upstream)
         return _swish_gradient(features, upstream)
 
     return features * tf.sigmoid(features), gradient
-
-
-def is_compiled(features: tf.Tensor) -> bool:
-    """Returns whether the gradient of swish is compiled for these features.
-
-    Every shape is compiled anew, a quarter of a second each: small ones are not
-    worth it.
-    """
-    if tf.config.list_logical_devices("GPU"):
-        return False
-    size = features.shape.num_elements()
-    return size is None or size >= _LEAST_COMPILED
 
 
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {

@@ -64,6 +64,24 @@ def _round_channels(channels: int, width: float) -> int:
     return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
+@tf.custom_gradient
+def _means_beside(
+    features: tf.Tensor,
+) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tf.Tensor]]:
+    """Returns the means of all channels, [B, 1, 1, C], and the features.
+
+    The two gradients that come back are added in one pass over memory; apart
+    that of the means would first be spread over all cells.
+    """
+    height, width = features.shape[1:3]
+
+    def gradient(of_means: tf.Tensor, of_features: tf.Tensor) -> tf.Tensor:
+        return of_features + of_means / (height * width)
+
+    means = tf.reduce_mean(features, [1, 2], keepdims=True)
+    return (means, tf.identity(features)), gradient
+
+
 class _SqueezeExcite(tf.Module):
     """Scales channels by a gate computed from their means."""
 
@@ -84,7 +102,7 @@ class _SqueezeExcite(tf.Module):
         self._expand = conv(make, f"{name}/conv2d_1", 1, reduced, channels)
 
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
-        means = tf.reduce_mean(features, [1, 2], keepdims=True)
+        means, features = _means_beside(features)
         gate = self._expand(self._activation(self._reduce(means)))
         return features * tf.sigmoid(gate)
 

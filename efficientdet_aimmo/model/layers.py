@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from efficientdet_aimmo.model import drawing, synchronised_norm
+from efficientdet_aimmo.model import drawing, on_cpu, synchronised_norm
 
 
 class Update(NamedTuple):
@@ -143,10 +143,11 @@ class Conv2D(tf.Module):
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
         """Returns [B, h, w, channels_out]."""
         kernel = _cast(self.kernel, features)
+        bias = None if self.bias is None else _cast(self.bias, features)
+        if self._strides == 1 and kernel.shape[:2] == (1, 1):
+            return on_cpu.pointwise_conv2d(features, kernel, bias)
         outputs = tf.nn.conv2d(features, kernel, self._strides, "SAME")
-        if self.bias is None:
-            return outputs
-        return tf.nn.bias_add(outputs, _cast(self.bias, outputs))
+        return outputs if bias is None else tf.nn.bias_add(outputs, bias)
 
 
 class DepthwiseConv2D(tf.Module):
@@ -164,13 +165,13 @@ class DepthwiseConv2D(tf.Module):
     ) -> None:
         super().__init__()
         shape = (kernel_size, kernel_size, channels, 1)
-        self._strides = [1, strides, strides, 1]
+        self._strides = strides
         self.kernel = make.add(f"{name}/depthwise_kernel", shape, draw)
 
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
         """Returns [B, h, w, channels]."""
-        return tf.nn.depthwise_conv2d(
-            features, _cast(self.kernel, features), self._strides, "SAME"
+        return on_cpu.depthwise_conv2d(
+            features, _cast(self.kernel, features), self._strides
         )
 
 
@@ -199,9 +200,11 @@ class SeparableConv2D(tf.Module):
 
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
         """Returns [B, h, w, channels_out]."""
-        pointwise = _cast(self.pointwise, features)
-        outputs = tf.nn.conv2d(self._depthwise(features), pointwise, 1, "SAME")
-        return tf.nn.bias_add(outputs, _cast(self.bias, outputs))
+        return on_cpu.pointwise_conv2d(
+            self._depthwise(features),
+            _cast(self.pointwise, features),
+            _cast(self.bias, features),
+        )
 
 
 class BatchNorm(tf.Module):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from efficientdet_aimmo.model import activations, layers
+from efficientdet_aimmo.model import activations, layers, on_cpu
 
 # What tf.nn.fused_batch_norm takes at least, because cuDNN does.
 _LEAST_EPSILON = 1.001e-5
@@ -25,7 +25,7 @@ def activated(
     """
     if (
         activation is not activations.swish
-        or not activations.is_compiled(features)
+        or not on_cpu.is_large(features)
         or run.synchronise is not None
         or not run.training
         or norm.mean.name in run.frozen
@@ -67,7 +67,10 @@ def activated(
                 epsilon=epsilon,
             )[:3]
 
-        return found.y * tf.sigmoid(found.y), gradient
+        # Unwatched: a call that the tape saw would hand out all that its own
+        # gradient needs.
+        outputs = activations.compiled_swish(tf.stop_gradient(found.y))
+        return outputs, gradient
 
     return compute(
         features, *map(tf.convert_to_tensor, (norm.gamma, norm.beta))
