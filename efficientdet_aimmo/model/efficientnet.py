@@ -83,7 +83,7 @@ def _means_beside(
 
 
 class _SqueezeExcite(tf.Module):
-    """Scales channels by a gate computed from their means."""
+    """Computes a gate for the channels from their means."""
 
     def __init__(
         self,
@@ -101,10 +101,11 @@ class _SqueezeExcite(tf.Module):
         self._reduce = conv(make, f"{name}/conv2d", 1, channels, reduced)
         self._expand = conv(make, f"{name}/conv2d_1", 1, reduced, channels)
 
-    def __call__(self, features: tf.Tensor) -> tf.Tensor:
+    def __call__(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns features, and the gate to scale them by, [B, 1, 1, C]."""
         means, features = _means_beside(features)
         gate = self._expand(self._activation(self._reduce(means)))
-        return features * tf.sigmoid(gate)
+        return features, tf.sigmoid(gate)
 
 
 class _Block(tf.Module):
@@ -166,9 +167,12 @@ class _Block(tf.Module):
         x = normed.activated(
             self._depthwise_norm, self._depthwise(x), run, self._activation
         )
-        if self._squeeze is not None:
-            x = self._squeeze(x)
-        x = self._project_norm(self._project(x), run)
+        if self._squeeze is None:
+            x = self._project(x)
+        else:
+            x, gate = self._squeeze(x)
+            x = self._project.gated(x, gate, run)
+        x = self._project_norm(x, run)
         return x + features if self._has_skip else x
 
 

@@ -149,6 +149,18 @@ class Conv2D(tf.Module):
         outputs = tf.nn.conv2d(features, kernel, self._strides, "SAME")
         return outputs if bias is None else tf.nn.bias_add(outputs, bias)
 
+    def gated(
+        self, features: tf.Tensor, gate: tf.Tensor, run: ForwardPass
+    ) -> tf.Tensor:
+        """Returns the same of features * gate; gate is [B, 1, 1, C].
+
+        A kernel of 1x1 without strides and bias.
+        """
+        if not run.training:
+            return self(features * gate)
+        kernel = _cast(self.kernel, features)
+        return on_cpu.gated_conv2d(features, gate, kernel)
+
 
 class DepthwiseConv2D(tf.Module):
     """One filter per channel, 'SAME' padding, no bias."""

@@ -141,3 +141,52 @@ def pointwise_conv2d(
         return forward(*of), gradient
 
     return compute(*inputs)
+
+
+@tf.custom_gradient
+def _gated_products(
+    cells: tf.Tensor, gate: tf.Tensor, kernel: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], Sequence[tf.Tensor]]]:
+    """Returns (cells * gate) @ kernel, [B, N, D].
+
+    Args:
+      cells: [B, N, C].
+      gate: [B, C].
+      kernel: [C, D].
+    """
+    scaled = kernel * gate[..., None]
+
+    def gradient(upstream: tf.Tensor) -> Sequence[tf.Tensor]:
+        # Of every image's own kernel, [B, C, D]: both others follow from it.
+        found = tf.matmul(cells, upstream, transpose_a=True)
+        return (
+            tf.matmul(upstream, scaled, transpose_b=True),
+            tf.reduce_sum(found * kernel, axis=2),
+            tf.reduce_sum(found * gate[..., None], axis=0),
+        )
+
+    return tf.matmul(cells, scaled), gradient
+
+
+def gated_conv2d(
+    features: tf.Tensor, gate: tf.Tensor, kernel: tf.Tensor
+) -> tf.Tensor:
+    """Returns the pointwise convolution of features * gate, [B, h, w, D].
+
+    Every image has its kernel scaled in place of its features: neither their
+    product nor its gradient is ever made.
+
+    Args:
+      features: [B, h, w, C].
+      gate: [B, 1, 1, C].
+      kernel: [1, 1, C, D].
+    """
+    if features.dtype != tf.float32 or not is_large(features):
+        return tf.nn.conv2d(features * gate, kernel, 1, "SAME")
+    batch, height, width, channels = features.shape
+    found = _gated_products(
+        tf.reshape(features, [batch, height * width, channels]),
+        gate[:, 0, 0],
+        kernel[0, 0],
+    )
+    return tf.reshape(found, [batch, height, width, kernel.shape[-1]])
