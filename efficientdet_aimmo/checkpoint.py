@@ -12,7 +12,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -42,6 +42,17 @@ FOLDER = "checkpoints"  # in the model_dir
 _BUNDLE = "variables"
 _NAME = re.compile(r"step-(\d{8,})")
 _FIELDS = {"step", "files", "config", "classes", "data_identity", "threads"}
+
+
+class Stored(Protocol):
+    """A variable, or a part of one."""
+
+    @property
+    def shape(self) -> tf.TensorShape:
+        """What a value for it must have."""
+
+    def read_value(self) -> tf.Tensor:
+        """Returns its value now."""
 
 
 class CheckpointError(whole.DamageError):
@@ -94,6 +105,31 @@ class Checkpoint:
             for name in reader.get_variable_to_shape_map()
         }
 
+    def values_for(self, stored: Mapping[str, Stored]) -> dict[str, np.ndarray]:
+        """Returns the value of everything that is to go on, by name.
+
+        Raises:
+          CheckpointError: names or shapes are not exactly those saved.
+        """
+        values = self.values()
+        if BAD_DRAWS in stored:
+            # Older checkpoints lack it: a bad record ended a run then.
+            values.setdefault(BAD_DRAWS, np.zeros([], np.int64))
+        unknown = sorted(set(values) ^ set(stored))
+        if unknown:
+            raise CheckpointError(
+                f"{self.path} does not fit: {len(unknown)} variables are only"
+                f" in it or only in the model, {unknown[0]!r} first."
+            )
+        for name, variable in stored.items():
+            if variable.shape != values[name].shape:
+                raise CheckpointError(
+                    f"{self.path} does not fit: {name!r} has shape"
+                    f" {values[name].shape}, the model's is"
+                    f" {tuple(variable.shape)}."
+                )
+        return values
+
     def has_average(self) -> bool:
         """Returns whether a moving average was kept."""
         names = self._reader().get_variable_to_shape_map()
@@ -127,7 +163,7 @@ def _meta_json(meta: Meta) -> dict[str, Any]:
 def save(
     model_dir: str,
     step: int,
-    variables: Mapping[str, tf.Variable],
+    variables: Mapping[str, Stored],
     meta: Meta,
     keep: int,
 ) -> str:
@@ -173,7 +209,7 @@ def is_whole(path: str) -> bool:
     return True
 
 
-def _write_bundle(folder: str, variables: Mapping[str, tf.Variable]) -> None:
+def _write_bundle(folder: str, variables: Mapping[str, Stored]) -> None:
     names = sorted(variables)
     path = storage.join(folder, _BUNDLE)
     with storage.as_os_errors(path):
@@ -259,31 +295,3 @@ def latest(model_dir: str) -> tuple[Checkpoint | None, list[str]]:
         except CheckpointError as error:
             faults.append(str(error))
     return None, faults
-
-
-def restore(
-    checkpoint: Checkpoint, variables: Mapping[str, tf.Variable]
-) -> None:
-    """Gives every variable its saved value.
-
-    Raises:
-      CheckpointError: names or shapes are not exactly those saved.
-    """
-    values = checkpoint.values()
-    if BAD_DRAWS in variables:
-        # Older checkpoints lack it: a bad record ended a run then.
-        values.setdefault(BAD_DRAWS, np.zeros([], np.int64))
-    unknown = sorted(set(values) ^ set(variables))
-    if unknown:
-        raise CheckpointError(
-            f"{checkpoint.path} does not fit: {len(unknown)} variables are only"
-            f" in it or only in the model, {unknown[0]!r} first."
-        )
-    for name, variable in variables.items():
-        if variable.shape != values[name].shape:
-            raise CheckpointError(
-                f"{checkpoint.path} does not fit: {name!r} has shape"
-                f" {values[name].shape}, the model's is"
-                f" {tuple(variable.shape)}."
-            )
-        variable.assign(values[name])

@@ -56,10 +56,11 @@ def test_variables_are_those_of_a_real_state(
     ]
     scalars = [v for v in real.trainable if v.shape.rank == 0]
     assert not scalars  # lite networks have no fusion weights
+    assert real.average is not None
     assert found.weights == _num_bytes(real.detector.all_variables)
     assert found.gradients == _num_bytes(real.trainable)
     assert found.optimizer_slots == _num_bytes(slots)
-    assert found.moving_average == _num_bytes(real.averages)
+    assert found.moving_average == _num_bytes([real.average.whole])
 
 
 def test_totals(usual: memory.Estimate) -> None:

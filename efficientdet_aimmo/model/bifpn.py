@@ -117,11 +117,11 @@ class _Node(tf.Module):
             )
         ]
         if self._weights:
-            edges = [tf.nn.relu(weight) for weight in self._weights]
-            total = tf.add_n(edges) + _FUSION_EPSILON
+            edges = tf.nn.relu(tf.stack(self._weights))
+            shares = edges / (tf.reduce_sum(edges) + _FUSION_EPSILON)
+            shares = tf.unstack(tf.cast(shares, parts[0].dtype))
             parts = [
-                part * tf.cast(edge / total, part.dtype)
-                for part, edge in zip(parts, edges, strict=True)
+                part * share for part, share in zip(parts, shares, strict=True)
             ]
         fused = self._activation(tf.add_n(parts))
         return self._norm(self._conv(fused), run)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from efficientdet_aimmo.model import drawing, on_cpu, synchronised_norm
+from efficientdet_aimmo.model import drawing, fused_norm, on_cpu, synchronised_norm
 
 
 class Update(NamedTuple):
@@ -259,8 +259,8 @@ class BatchNorm(tf.Module):
         # The variance handed back is the unbiased one, n / (n - 1) times the
         # batch's: what the official network stores too.
         if run.synchronise is None:
-            outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-                features, self.gamma, self.beta, epsilon=self.epsilon
+            outputs, mean, variance = fused_norm.normalise(
+                features, self.gamma, self.beta, self.epsilon
             )
         else:
             outputs, mean, variance = synchronised_norm.normalise(

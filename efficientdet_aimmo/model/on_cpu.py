@@ -25,6 +25,13 @@ def is_large(features: tf.Tensor) -> bool:
     return size is None or size >= _LARGE
 
 
+def _sizes(features: tf.Tensor) -> tf.Tensor | tf.TensorShape:
+    """Returns a shape for an operation: a constant where it is known."""
+    if features.shape.is_fully_defined():
+        return features.shape
+    return tf.shape(features)
+
+
 def _padding(size: int, strides: int) -> tuple[int, int]:
     """Returns what 'SAME' pads before and after for a wide kernel."""
     last = (size - 1) // strides * strides
@@ -87,7 +94,7 @@ def depthwise_conv2d(
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], Sequence[tf.Tensor]]]:
         def gradient(upstream: tf.Tensor) -> Sequence[tf.Tensor]:
             inward = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                input_sizes=tf.shape(features),
+                input_sizes=_sizes(features),
                 filter=kernel,
                 out_backprop=upstream,
                 strides=steps,
@@ -123,7 +130,7 @@ def pointwise_conv2d(
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], Sequence[tf.Tensor]]]:
         def gradient(upstream: tf.Tensor) -> Sequence[tf.Tensor]:
             inward = tf.raw_ops.Conv2DBackpropInput(
-                input_sizes=tf.shape(of[0]),
+                input_sizes=_sizes(of[0]),
                 filter=of[1],
                 out_backprop=upstream,
                 strides=[1, 1, 1, 1],
@@ -132,10 +139,9 @@ def pointwise_conv2d(
             rows = tf.reshape(upstream, [-1, upstream.shape[-1]])
             cells = tf.reshape(of[0], [-1, of[0].shape[-1]])
             found = tf.matmul(cells, rows, transpose_a=True)
-            found = [inward, found[None, None]]
+            found = [inward, tf.reshape(found, kernel.shape)]
             if bias is not None:
-                ones = tf.ones([1, tf.shape(rows)[0]])
-                found.append(tf.matmul(ones, rows)[0])
+                found.append(tf.raw_ops.BiasAddGrad(out_backprop=upstream))
             return found
 
         return forward(*of), gradient
@@ -151,18 +157,18 @@ def _gated_products(
 
     Args:
       cells: [B, N, C].
-      gate: [B, C].
+      gate: [B, C, 1].
       kernel: [C, D].
     """
-    scaled = kernel * gate[..., None]
+    scaled = kernel * gate
 
     def gradient(upstream: tf.Tensor) -> Sequence[tf.Tensor]:
         # Of every image's own kernel, [B, C, D]: both others follow from it.
         found = tf.matmul(cells, upstream, transpose_a=True)
         return (
             tf.matmul(upstream, scaled, transpose_b=True),
-            tf.reduce_sum(found * kernel, axis=2),
-            tf.reduce_sum(found * gate[..., None], axis=0),
+            tf.reduce_sum(found * kernel, axis=2, keepdims=True),
+            tf.reduce_sum(found * gate, axis=0),
         )
 
     return tf.matmul(cells, scaled), gradient
@@ -186,7 +192,7 @@ def gated_conv2d(
     batch, height, width, channels = features.shape
     found = _gated_products(
         tf.reshape(features, [batch, height * width, channels]),
-        gate[:, 0, 0],
-        kernel[0, 0],
+        tf.reshape(gate, [batch, channels, 1]),
+        tf.reshape(kernel, kernel.shape[2:]),
     )
     return tf.reshape(found, [batch, height, width, kernel.shape[-1]])

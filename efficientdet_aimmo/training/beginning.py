@@ -57,11 +57,11 @@ def resume(
     if newest is None:
         if warm_start is not None:
             report = warm_start.load(state.detector.all_variables, class_names)
-            state.restart_averages()
+            state.restart_average()
             print(report.text(), flush=True)
         return 0
     try:
-        checkpoint.restore(newest, state.variables())
+        state.assign(newest.values_for(state.variables()))
     except checkpoint.CheckpointError as error:
         raise command.UserError(
             command.ExitCode.EXISTS,

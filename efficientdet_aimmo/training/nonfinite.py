@@ -107,9 +107,7 @@ def _on_one_device(
     if state.strategy.num_replicas_in_sync == 1:
         return state
     own = state_lib.TrainState(config)
-    values = state.variables()
-    for name, variable in own.variables().items():
-        variable.assign(values[name].read_value())
+    own.assign({k: v.numpy() for k, v in state.variables().items()})
     return own
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from efficientdet_aimmo import checkpoint
 from efficientdet_aimmo.model import detector as detector_lib
-from efficientdet_aimmo.training import freezing, loss_scale
+from efficientdet_aimmo.training import averages, freezing, loss_scale
 from hparams import config as config_lib
 
 
@@ -51,8 +52,8 @@ class TrainState:
       detector: the network being trained.
       frozen: names of variables that stand still, for ever or at first.
       trainable: the variables that are trained at some step.
-      averages: one per detector variable, batch-norm statistics included;
-        empty if there is no moving average.
+      average: of all the detector's variables, batch-norm statistics included;
+        None if there is no moving average.
       step: int64, steps done, those skipped included.
       skipped: int64, steps skipped because they were not finite.
       bad_draws: int64, images drawn that were bad records.
@@ -91,16 +92,13 @@ class TrainState:
             0, dtype=tf.int64, name=checkpoint.BAD_DRAWS, trainable=False
         )
         self.loss_scale = loss_scale.make(config.train)
-        self.averages: list[tf.Variable] = []
+        self.average: averages.Average | None = None
         if config.optimizer.moving_average_decay > 0.0:
-            self.averages = [
-                tf.Variable(
-                    v,
-                    trainable=False,
-                    name=variable_name(v) + checkpoint.AVERAGE_SUFFIX,
-                )
-                for v in self.detector.all_variables
-            ]
+            weights = self.detector.all_variables
+            self.average = averages.Average(
+                weights,
+                [variable_name(v) + checkpoint.AVERAGE_SUFFIX for v in weights],
+            )
 
     def apply_gradients(
         self,
@@ -130,13 +128,15 @@ class TrainState:
         self.step.assign_add(1)
         self.skipped.assign_add(1)
 
-    def variables(self) -> dict[str, tf.Variable]:
-        """Returns all variables by their names in a checkpoint."""
+    def variables(self) -> dict[str, tf.Variable | averages.Part]:
+        """Returns all that a checkpoint holds, by name."""
         counts = [self.step, self.skipped, self.bad_draws]
         if self.loss_scale is not None:
             counts += self.loss_scale.variables
-        own = [*self.detector.all_variables, *self.averages, *counts]
+        own = [*self.detector.all_variables, *counts]
         named = {variable_name(v): v for v in own}
+        if self.average is not None:
+            named |= {part.name: part for part in self.average.parts}
         kept = [
             v for optimizer, _ in self._rules for v in optimizer.variables()
         ]
@@ -144,6 +144,10 @@ class TrainState:
             place = f"{checkpoint.OPTIMIZER}{i:04}"
             named[f"{place}/{variable_name(variable)}"] = variable
         return named
+
+    def assign(self, values: Mapping[str, np.ndarray]) -> None:
+        """Gives everything that a checkpoint holds its value, by name."""
+        averages.assign(self.variables(), values)
 
     def checksum(self) -> int:
         """Returns a number of 31 bits that follows from all values."""
@@ -161,13 +165,13 @@ class TrainState:
 
     def copy_weights_to(self, other: detector_lib.Detector) -> None:
         """Gives another detector the average, or the weights without one."""
-        values = self.averages or self.detector.all_variables
+        values = self.detector.all_variables
+        if self.average is not None:
+            values = self.average.parts
         for target, value in zip(other.all_variables, values, strict=True):
-            target.assign(value)
+            target.assign(value.read_value())
 
-    def restart_averages(self) -> None:
+    def restart_average(self) -> None:
         """Lets the moving average begin with the weights as they are."""
-        for average, variable in zip(
-            self.averages, self.detector.all_variables, strict=False
-        ):
-            average.assign(variable)
+        if self.average is not None:
+            self.average.restart()

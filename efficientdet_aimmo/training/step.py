@@ -33,21 +33,18 @@ class StepResult(NamedTuple):
 
 
 def _average(state: state_lib.TrainState, decay: float) -> None:
-    """Moves the averages towards the new weights and statistics.
+    """Moves the average towards the new weights and statistics.
 
     The decay starts low and rises with the steps done, (1 + n) / (10 + n), as
     in the official code, so that the first weights are soon forgotten.
     (Officially batch-norm statistics have no average, and the last step's stand
     beside averaged weights that they do not belong to.)
     """
+    if state.average is None:
+        return
     done = tf.cast(state.step.read_value(), tf.float32)
     share = 1.0 - tf.minimum(decay, (1.0 + done) / (10.0 + done))
-    for average, variable in zip(
-        state.averages, state.detector.all_variables, strict=False
-    ):
-        tf.raw_ops.ResourceApplyGradientDescent(
-            var=average.handle, alpha=share, delta=average - variable
-        )
+    state.average.move(share)
 
 
 class _Step:

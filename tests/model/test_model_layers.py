@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_aimmo.model import activations, drawing, layers, normed
+from efficientdet_aimmo.model import activations, drawing, layers, normed, on_cpu
 
 
 def _maker() -> drawing.VariableMaker:

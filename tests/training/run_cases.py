@@ -124,8 +124,7 @@ def made_once() -> Iterator[None]:
             made.append(make(config))
             values = made[0].variables().items()
             first.update({name: v.numpy().copy() for name, v in values})
-        for name, variable in made[0].variables().items():
-            variable.assign(first[name])
+        made[0].assign(first)
         return made[0]
 
     with pytest.MonkeyPatch.context() as patch:

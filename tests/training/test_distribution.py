@@ -57,8 +57,7 @@ class Run:
 
     def restart(self) -> None:
         """Puts everything back to what it was before the first step."""
-        for name, variable in self.state.variables().items():
-            variable.assign(self._first[name])
+        self.state.assign(self._first)
 
     def step(
         self, batch: pipeline.TrainBatch
@@ -157,8 +156,7 @@ def test_two_replicas_go_on_to_the_bit(two: Run) -> None:
     _, saved = [two.step(batch) for _ in range(2)][1]
     _, straight = [two.step(batch) for _ in range(2)][1]
     two.restart()
-    for name, variable in two.state.variables().items():
-        variable.assign(saved[name])
+    two.state.assign(saved)
     _, resumed = [two.step(batch) for _ in range(2)][1]
     assert tiny.same(resumed, straight)
 

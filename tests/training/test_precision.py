@@ -52,8 +52,7 @@ def trainer(half: tiny.Trainer, first: dict[str, np.ndarray]) -> tiny.Trainer:
 
 
 def _set(trainer: tiny.Trainer, values: dict[str, np.ndarray]) -> None:
-    for name, variable in trainer.state.variables().items():
-        variable.assign(values[name])
+    trainer.state.assign(values)
 
 
 def _bad_batch() -> Any:
@@ -173,7 +172,7 @@ def test_resume_between_two_overflows_is_equal_to_the_bit(
     _set(trainer, first)
     newest, _ = checkpoint.latest(str(tmp_path))
     assert newest is not None
-    checkpoint.restore(newest, trainer.state.variables())
+    trainer.state.assign(newest.values_for(trainer.state.variables()))
     assert _scale(trainer) == (8.0, 1, 1)
     for batch in line[3:]:
         trainer.step(batch)
@@ -200,7 +199,8 @@ def test_gradients_do_not_depend_on_the_scale(
 def test_variables_and_outputs_are_float32(trainer: tiny.Trainer) -> None:
     detector = trainer.state.detector
     assert {v.dtype for v in detector.all_variables} == {tf.float32}
-    assert {v.dtype for v in trainer.state.averages} == {tf.float32}
+    assert trainer.state.average is not None
+    assert trainer.state.average.whole.dtype == tf.float32
 
 
 @pytest.mark.parametrize(
