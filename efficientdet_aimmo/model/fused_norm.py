@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from efficientdet_aimmo.model import own_gradient
+
 # What cuDNN takes at least, and so tf.nn.fused_batch_norm too.
 _LEAST_EPSILON = 1.001e-5
 
@@ -76,7 +78,6 @@ def normalise(
     """
     statistics: list[tf.Tensor] = []
 
-    @tf.custom_gradient
     def compute(
         x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
@@ -84,5 +85,5 @@ def normalise(
         statistics[:] = done.mean, done.variance
         return done.outputs, done.back
 
-    outputs = compute(features, *map(tf.convert_to_tensor, (gamma, beta)))
+    outputs = own_gradient.compute(compute, features, gamma, beta)
     return outputs, *statistics

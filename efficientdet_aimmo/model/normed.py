@@ -6,7 +6,13 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from efficientdet_aimmo.model import activations, fused_norm, layers, on_cpu
+from efficientdet_aimmo.model import (
+    activations,
+    fused_norm,
+    layers,
+    on_cpu,
+    own_gradient,
+)
 
 
 def activated(
@@ -29,7 +35,6 @@ def activated(
     ):
         return activation(norm(features, run))
 
-    @tf.custom_gradient
     def compute(
         features: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
@@ -47,11 +52,6 @@ def activated(
             )
             return done.back(inner)
 
-        # Unwatched: a call that the tape saw would hand out all that its own
-        # gradient needs.
-        outputs = activations.compiled_swish(tf.stop_gradient(done.outputs))
-        return outputs, gradient
+        return activations.compiled_swish(done.outputs), gradient
 
-    return compute(
-        features, *map(tf.convert_to_tensor, (norm.gamma, norm.beta))
-    )
+    return own_gradient.compute(compute, features, norm.gamma, norm.beta)

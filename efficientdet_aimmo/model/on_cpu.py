@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from efficientdet_aimmo.model import own_gradient
+
 # Elements from which a detour is worth the operations that it adds.
 _LARGE = 1 << 16
 # oneDNN has a fast kernel for depthwise gradients up to three columns.
@@ -88,7 +90,6 @@ def depthwise_conv2d(
     ):
         return forward(features, kernel)
 
-    @tf.custom_gradient
     def compute(
         features: tf.Tensor, kernel: tf.Tensor
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], Sequence[tf.Tensor]]]:
@@ -104,7 +105,7 @@ def depthwise_conv2d(
 
         return forward(features, kernel), gradient
 
-    return compute(features, kernel)
+    return own_gradient.compute(compute, features, kernel)
 
 
 def pointwise_conv2d(
@@ -124,7 +125,6 @@ def pointwise_conv2d(
     if features.dtype != tf.float32 or not is_large(features):
         return forward(*inputs)
 
-    @tf.custom_gradient
     def compute(
         *of: tf.Tensor,
     ) -> tuple[tf.Tensor, Callable[[tf.Tensor], Sequence[tf.Tensor]]]:
@@ -146,10 +146,9 @@ def pointwise_conv2d(
 
         return forward(*of), gradient
 
-    return compute(*inputs)
+    return own_gradient.compute(compute, *inputs)
 
 
-@tf.custom_gradient
 def _gated_products(
     cells: tf.Tensor, gate: tf.Tensor, kernel: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], Sequence[tf.Tensor]]]:
@@ -190,7 +189,8 @@ def gated_conv2d(
     if features.dtype != tf.float32 or not is_large(features):
         return tf.nn.conv2d(features * gate, kernel, 1, "SAME")
     batch, height, width, channels = features.shape
-    found = _gated_products(
+    found = own_gradient.compute(
+        _gated_products,
         tf.reshape(features, [batch, height * width, channels]),
         tf.reshape(gate, [batch, channels, 1]),
         tf.reshape(kernel, kernel.shape[2:]),
