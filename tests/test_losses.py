@@ -97,6 +97,36 @@ def test_focal_loss_and_gradient_are_finite_for_extreme_logits() -> None:
     assert np.isfinite(tape.gradient(loss, logits).numpy()).all()
 
 
+@pytest.mark.parametrize("gamma", [0.7, 1.5, 2.0])
+@pytest.mark.parametrize("right", [0, -1])
+def test_focal_loss_and_gradient_are_exact_for_sure_answers(
+    right: int, gamma: float
+) -> None:
+    # Where a probability is far below a float's last digit, too.
+    x = np.linspace(-25.0, 25.0, 101)[:, None]
+    p, q = 1.0 / (1.0 + np.exp(-x)), 1.0 / (1.0 + np.exp(x))
+    sign = 1.0
+    if right == 0:  # the same with both answers exchanged
+        p, q, sign = q, p, -1.0
+    entropy = np.log1p(np.exp(sign * x))
+    factor = (0.25 if right == 0 else 0.75) * p**gamma
+    gradient = sign * factor * (gamma * q * entropy + p)
+    logits = tf.constant(x, tf.float32)
+    classes = tf.fill([len(x)], right)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = losses.focal_loss(logits, classes, 0.25, gamma, 0.0)
+    np.testing.assert_allclose(loss, factor * entropy, rtol=5e-6)
+    np.testing.assert_allclose(
+        tape.gradient(loss, logits), gradient, rtol=5e-6
+    )
+    settings = losses._Focal(0.25, gamma, 0.0)
+    compiled = losses._compiled_gradient(
+        logits, classes, settings, tf.constant(1.0)
+    )
+    np.testing.assert_allclose(compiled, gradient, rtol=5e-6)
+
+
 @pytest.mark.parametrize("smoothing", ["0.0", "0.1"])
 def test_focal_loss_equals_the_official_one(
     official: dict[str, np.ndarray], smoothing: str

@@ -39,6 +39,7 @@ _FREE = frozenset(
         "Identity",
         "IdentityN",
         "NoOp",
+        "Pack",
         "Placeholder",
         "ReadVariableOp",
         "Relu",
@@ -46,6 +47,7 @@ _FREE = frozenset(
         "Reshape",
         "ResizeNearestNeighbor",
         "Sigmoid",
+        "Unpack",
     }
 )
 _PER_OUTPUT = frozenset({"AddV2", "BiasAdd", "Mul", "RealDiv"})
@@ -110,6 +112,8 @@ def _operations(op: tf.Operation) -> int:
         return size * (len(op.inputs) - 1)
     if op.type == "MaxPool":
         return size * math.prod(op.get_attr("ksize"))
+    if op.type == "Sum":
+        return op.inputs[0].shape.num_elements() - size
     if op.type == "Mean":
         return op.inputs[0].shape.num_elements()
     raise ValueError(f"{op.name}: are there multiply-adds in {op.type}?")

@@ -45,6 +45,10 @@ class Part:
         """Returns its value now."""
         return self.read_value().numpy()
 
+    def __array__(self, dtype: np.dtype | None = None) -> np.ndarray:
+        """Returns its value now, as NumPy asks for it."""
+        return np.asarray(self.numpy(), dtype)
+
 
 class Average:
     """The moving average.
@@ -78,7 +82,7 @@ class Average:
 
     def move(self, share: tf.Tensor) -> None:
         """Moves it a share of the way to the variables, on a replica."""
-        values = tf.concat([_flat(v) for v in self._variables], axis=0)
+        values = tf.concat([flat(v) for v in self._variables], axis=0)
         tf.raw_ops.ResourceApplyGradientDescent(
             var=self.whole.handle, alpha=share, delta=self.whole - values
         )
@@ -90,10 +94,11 @@ class Average:
         )
 
 
-def _flat(variable: tf.Variable) -> tf.Tensor:
-    if variable.shape.rank == 1:
-        return variable.read_value()
-    return tf.reshape(variable, [-1])
+def flat(values: tf.Tensor | tf.Variable) -> tf.Tensor:
+    """Returns values as a vector."""
+    if values.shape.rank == 1:
+        return tf.convert_to_tensor(values)
+    return tf.reshape(values, [-1])
 
 
 def assign(

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.model import layers
-from efficientdet_aimmo.training import accumulation, as_written
+from efficientdet_aimmo.training import accumulation, as_written, averages
 from efficientdet_aimmo.training import gradients as gradients_lib
 from efficientdet_aimmo.training import schedule as schedule_lib
 from efficientdet_aimmo.training import state as state_lib
@@ -74,7 +74,7 @@ class _Step:
         first = tf.nest.map_structure(
             lambda value: strategy.experimental_local_results(value)[0], found
         )
-        norm = tf.linalg.global_norm(first.values)
+        norm = tf.sqrt(2.0 * tf.nn.l2_loss(first.values[0]))
         rate = self._schedule(state.step.read_value())
         is_finite = tf.math.is_finite(first.total_loss + norm)
 
@@ -119,12 +119,20 @@ class _Step:
         find: Callable[..., gradients_lib.Gradients],
         *batch: pipeline.TrainBatch,
     ) -> gradients_lib.Gradients:
-        """Returns tensors alone: variables cannot leave a replica."""
+        """Returns tensors alone: variables cannot leave a replica.
+
+        The gradients are one vector: what is asked of all of them, and done to
+        all of them, is then one operation.
+        """
 
         def on_replica(*rows: pipeline.TrainBatch) -> gradients_lib.Gradients:
             found = find(*rows)
             self._updates[:] = found.updates
-            return found._replace(updates=[u.value for u in found.updates])
+            flat = [averages.flat(gradient) for gradient in found.values]
+            return found._replace(
+                values=[tf.concat(flat, axis=0)],
+                updates=[u.value for u in found.updates],
+            )
 
         return self._strategy.run(on_replica, args=batch)
 
@@ -136,13 +144,20 @@ class _Step:
         frozen: frozenset[str],
     ) -> None:
         """Changes a replica's copies."""
-        gradients = found.values
+        flat = found.values[0]
         clip_norm = self._config.optimizer.clip_gradients_norm
         if clip_norm > 0.0:
             # All by one factor. (The official code clips each by its own norm
             # first, which turns the direction.)
-            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, norm)
+            flat *= clip_norm * tf.minimum(1.0 / norm, 1.0 / clip_norm)
         trained = gradients_lib.trained(self._state, frozen)
+        sizes = [variable.shape.num_elements() for variable in trained]
+        gradients = [
+            part if variable.shape.rank == 1 else tf.reshape(part, variable.shape)
+            for part, variable in zip(
+                tf.split(flat, sizes), trained, strict=True
+            )
+        ]
         self._state.apply_gradients(gradients, trained, rate)
         for update, value in zip(self._updates, found.updates, strict=True):
             update._replace(value=value).store()

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from efficientdet_aimmo.training import averages
 from efficientdet_aimmo.training import gradients as gradients_lib
 from efficientdet_aimmo.training import step
 from tests.model import reference_weights
@@ -176,16 +177,15 @@ def test_ours_gives_the_official_average(name: str) -> None:
     start, first = _first_two_weights(name)
     last = _arrays()[f"after/{name}"]
     variable = tf.Variable(start, dtype=tf.float32)
-    average = tf.Variable(start, dtype=tf.float32)
     state: Any = types.SimpleNamespace(
-        averages=[average],
-        detector=types.SimpleNamespace(all_variables=[variable]),
+        average=averages.Average([variable], ["average"]),
         step=tf.Variable(0, dtype=tf.int64),
     )
     for value in (first, _implied_second(name, _decays(0)), last):
         variable.assign(value.astype(np.float32))
         step._average(state, 0.9998)
         state.step.assign_add(1)
+    average = state.average.parts[0].numpy()
     np.testing.assert_allclose(
         average, _arrays()[f"average/{name}"], rtol=1e-5, atol=1e-6
     )
@@ -195,16 +195,20 @@ def test_ours_gives_the_official_average(name: str) -> None:
 def test_ours_averages_statistics_too(trainer: tiny.Trainer) -> None:
     # Officially there is an average of every trained variable and no other;
     # a network restored from it has the last step's statistics.
-    averages = [v.numpy() for v in trainer.state.averages]
+    average = trainer.state.average
+    assert average is not None
+    befores = [part.numpy() for part in average.parts]
     done = int(trainer.state.step)
     trainer.step(tiny.batch())
     decay = (1 + done) / (10 + done)
     variables = trainer.state.detector.all_variables
     assert len(variables) > len(trainer.state.trainable)
     for variable, before, after in zip(
-        variables, averages, trainer.state.averages, strict=True
+        variables, befores, average.parts, strict=True
     ):
         expected = decay * before + (1 - decay) * variable.numpy()
-        np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            after.numpy(), expected, rtol=1e-4, atol=1e-6
+        )
         if not variable.trainable:
             assert (after.numpy() != variable.numpy()).any()
