@@ -16,7 +16,7 @@ import sys
 
 from absl import flags
 
-from efficientdet_aimmo import cpu_flag, official_flags
+from efficientdet_aimmo import cpu_flag, official_flags, uncollected
 from efficientdet_aimmo.training import stopping
 from hparams import config as config_lib
 from tfrecord_tools import command
@@ -165,8 +165,9 @@ def _train(
     names: tuple[str, ...] | None,
     values: flags.FlagValues,
 ) -> None:
-    from efficientdet_aimmo.distribution import strategies
-    from efficientdet_aimmo.training import start
+    with uncollected.uncollected():
+        from efficientdet_aimmo.distribution import strategies
+        from efficientdet_aimmo.training import start
 
     start.start(
         config,

@@ -117,9 +117,7 @@ def test_focal_loss_and_gradient_are_exact_for_sure_answers(
         tape.watch(logits)
         loss = losses.focal_loss(logits, classes, 0.25, gamma, 0.0)
     np.testing.assert_allclose(loss, factor * entropy, rtol=5e-6)
-    np.testing.assert_allclose(
-        tape.gradient(loss, logits), gradient, rtol=5e-6
-    )
+    np.testing.assert_allclose(tape.gradient(loss, logits), gradient, rtol=5e-6)
     settings = losses._Focal(0.25, gamma, 0.0)
     compiled = losses._compiled_gradient(
         logits, classes, settings, tf.constant(1.0)

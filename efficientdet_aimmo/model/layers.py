@@ -16,7 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from efficientdet_aimmo.model import drawing, fused_norm, on_cpu, synchronised_norm
+from efficientdet_aimmo.model import (
+    drawing,
+    fused_norm,
+    on_cpu,
+    synchronised_norm,
+)
 
 
 class Update(NamedTuple):

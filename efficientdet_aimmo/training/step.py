@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from efficientdet_aimmo import uncollected
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.model import layers
 from efficientdet_aimmo.training import accumulation, as_written, averages
@@ -153,7 +154,9 @@ class _Step:
         trained = gradients_lib.trained(self._state, frozen)
         sizes = [variable.shape.num_elements() for variable in trained]
         gradients = [
-            part if variable.shape.rank == 1 else tf.reshape(part, variable.shape)
+            part
+            if variable.shape.rank == 1
+            else tf.reshape(part, variable.shape)
             for part, variable in zip(
                 tf.split(flat, sizes), trained, strict=True
             )
@@ -187,7 +190,8 @@ def make_train_step(
         # One graph before the thaw and one after it: a frozen part costs no
         # backward pass.
         is_thawed = thaw_step > 0 and int(state.step.numpy()) >= thaw_step
-        with as_written.as_written():
+        # It traces in its first call.
+        with as_written.as_written(), uncollected.uncollected():
             return take(
                 # A TPU takes no text.
                 batch._replace(source_ids=None, bad=None),

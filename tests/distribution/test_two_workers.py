@@ -78,7 +78,7 @@ def test_it_ends_where_one_process_does(
             for folder in (pair.model_dir, alone)
         )
         assert values.keys() == others.keys()
-        assert _difference(values, others) < 0.01
+        assert _difference(values, others) < 0.02
     ours, theirs = (
         json.loads((folder / "eval" / "00000008.json").read_text())["metrics"]
         for folder in (pair.model_dir, alone)

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_aimmo.model import activations, drawing, layers, normed, on_cpu
+from efficientdet_aimmo.model import (
+    activations,
+    drawing,
+    layers,
+    normed,
+    on_cpu,
+)
 
 
 def _maker() -> drawing.VariableMaker:

@@ -160,8 +160,8 @@ def test_checkpoints_from_before_bad_records_were_counted(
     trainer = tiny.Trainer()
     variables = trainer.state.variables()
     meta = checkpoint.Meta(trainer.config, ("car",), "", "")
-    counted = variables.pop(checkpoint.BAD_DRAWS)
-    counted.assign(7)
+    del variables[checkpoint.BAD_DRAWS]
+    trainer.state.bad_draws.assign(7)
     path = checkpoint.save(str(tmp_path), 3, variables, meta, 1)
     # The configuration lacks what says how bad records are met.
     name = pathlib.Path(path, whole_lib.META)
@@ -173,7 +173,7 @@ def test_checkpoints_from_before_bad_records_were_counted(
     found = checkpoint.open_checkpoint(path)
     assert found.meta.config == trainer.config
     trainer.state.assign(found.values_for(trainer.state.variables()))
-    assert int(counted) == 0
+    assert int(trainer.state.bad_draws) == 0
 
 
 def test_a_validation_record_always_ends_the_run(

@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_aimmo.training import averages
+from efficientdet_aimmo.training import averages, step
 from efficientdet_aimmo.training import gradients as gradients_lib
-from efficientdet_aimmo.training import step
 from tests.model import reference_weights
 from tests.training import tiny
 
