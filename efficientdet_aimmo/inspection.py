@@ -192,7 +192,7 @@ def _memory(found: Inspection) -> list[str]:
         " libraries, nothing",
         "of TensorFlow itself, no input pipeline, no post-processing. A"
         " training step of D0",
-        "on a CPU took a fifth more for an image, and 400 MiB once.",
+        "on a CPU took a fifth more for an image, and 500 MiB once.",
     ]
 
 

@@ -2,16 +2,15 @@
 
 Measured once against it: D0, 512x512, 90 classes, float32, on a CPU with two
 threads, growth of the resident memory in a training step with its graph already
-traced. It grew by 1219, 2000 and 3650 MiB for 1, 2 and 4 images: about 810 MiB
-for an image and 400 MiB once. The estimate of the same is 700, 1386 and
-2757 MiB: 686 MiB for an image and 15 MiB of gradients. So a fifth more for an
-image, and some hundred MiB for TensorFlow itself, are to be expected. Inference
+traced. It grew by 922, 1440 and 2306 MiB for 1, 2 and 4 images, about 450 MiB
+for an image and 500 MiB once. The activations of the estimate are 372 MiB for an
+image. So a fifth more for an image, and 500 MiB for TensorFlow itself, are to be
+expected. Inference
 grew by 121 MiB for an image, estimated 72: the convolutions' work space counts
 for more where nothing is kept.
 
-With grad_checkpoint (D2, 768x768, one image) a step's growth fell from 3246 to
-1458 MiB; the estimate is 2314 and 627 MiB. All this was measured before swish's
-gradient did without batch norm's outputs; since then it is 2551 and 1566 MiB.
+With grad_checkpoint (D2, 768x768, one image) a step's growth fell from 2218 to
+1415 MiB; the estimate of both is 1414 and 363 MiB.
 """
 
 from __future__ import annotations

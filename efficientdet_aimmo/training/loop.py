@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from efficientdet_aimmo import anchors as anchors_lib
-from efficientdet_aimmo import uncollected
 from efficientdet_aimmo.data import pipeline
 from efficientdet_aimmo.distribution import replicas
 from efficientdet_aimmo.training import (
@@ -136,7 +135,7 @@ def make_step(
         config.train.num_epochs,
     )
     schedule = schedule_lib.Schedule(config.optimizer, course)
-    with run.spread.strategy.scope(), uncollected.uncollected():
+    with run.spread.strategy.scope():
         state = beginning.make_state(config, course)
     anchors = tf.constant(
         anchors_lib.anchor_boxes(config.anchors, config.data.image_size)

@@ -17,9 +17,9 @@ from hparams import config as config_lib
 from tfrecord_tools import command
 
 # Measured for D0, see efficientdet_aimmo.memory: a fifth more than the
-# activations for an image, and 400 MiB once.
+# activations for an image, and 500 MiB once.
 _WORK_SPACE = 1.2
-ONCE = 400 * 2**20
+ONCE = 500 * 2**20
 # Batches of images in the host's memory: being filled, waiting, being taken.
 _NUM_BATCHES = 4
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from efficientdet_aimmo import checkpoint
+from efficientdet_aimmo import checkpoint, uncollected
 from efficientdet_aimmo.model import detector as detector_lib
 from efficientdet_aimmo.training import averages, freezing, loss_scale
 from hparams import config as config_lib
@@ -60,6 +60,7 @@ class TrainState:
       loss_scale: of float16; None under another precision.
     """
 
+    @uncollected.uncollected()
     def __init__(self, config: config_lib.Config) -> None:
         self.strategy = tf.distribute.get_strategy()
         self.detector = detector_lib.Detector(config)
