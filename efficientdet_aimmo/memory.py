@@ -3,11 +3,10 @@
 Measured once against it: D0, 512x512, 90 classes, float32, on a CPU with two
 threads, growth of the resident memory in a training step with its graph already
 traced. It grew by 922, 1440 and 2306 MiB for 1, 2 and 4 images, about 450 MiB
-for an image and 500 MiB once. The activations of the estimate are 372 MiB for an
-image. So a fifth more for an image, and 500 MiB for TensorFlow itself, are to be
-expected. Inference
-grew by 121 MiB for an image, estimated 72: the convolutions' work space counts
-for more where nothing is kept.
+for an image and 500 MiB once. The activations of the estimate are 372 MiB for
+an image. So a fifth more for an image, and 500 MiB for TensorFlow itself, are
+to be expected. Inference grew by 121 MiB for an image, estimated 72: the
+convolutions' work space counts for more where nothing is kept.
 
 With grad_checkpoint (D2, 768x768, one image) a step's growth fell from 2218 to
 1415 MiB; the estimate of both is 1414 and 363 MiB.
