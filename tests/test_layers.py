@@ -41,6 +41,7 @@ LEVELS: tuple[set[str], ...] = (
         "host_memory",
         "shares",
         "transfer",
+        "uncollected",
         "precision",
         "whole",
     },
