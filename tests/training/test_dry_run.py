@@ -96,8 +96,8 @@ def test_figures_by_hand(
     )
     rehearsals.run("nowhere")
     lines = capsys.readouterr().out.splitlines()
-    # 200 steps of 0.5 s. Fixed: 500 + 100 + 400; so 500 / 8 for each image,
-    # and (500 + 4000 - 1000) / 62.5 = 56 in all.
+    # 200 steps of 0.5 s. Fixed: 500 + 100 + 500; so 400 / 8 for each image,
+    # and (500 + 4000 - 1100) / 50 = 68 in all.
     begin = next(i for i, x in enumerate(lines) if x.startswith("speed"))
     (disk,) = lines[begin + 8 :]
     assert lines[begin : begin + 8] == [
@@ -110,9 +110,9 @@ def test_figures_by_hand(
         "memory host     peak 1.5 GiB, 1000 MiB of it since the steps began;"
         " 2.9 GiB were free (limited by a test)",
         "                the run takes 2 MiB more for its shuffle_buffer",
-        "largest batch   about 56, a guess: of 4.4 GiB 1000 MiB go to weights"
+        "largest batch   about 68, a guess: of 4.4 GiB 1.1 GiB go to weights"
         " and the like,",
-        "                and each image takes 62 MiB",
+        "                and each image takes 50 MiB",
     ]
     assert disk.startswith("disk            ")
     assert " for 4 checkpoints, " in disk
