@@ -125,6 +125,39 @@ def test_focal_loss_and_gradient_are_exact_for_sure_answers(
     np.testing.assert_allclose(compiled, gradient, rtol=5e-6)
 
 
+def test_logarithm_of_one_and_more() -> None:
+    x = np.concatenate([np.linspace(0.0, 1.0, 101), np.logspace(-30, -1, 30)])
+    found = losses._log1p(tf.constant(x, tf.float32))
+    np.testing.assert_allclose(
+        found, np.log1p(x.astype(np.float32).astype(np.float64)), rtol=3e-7
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_focal_gradient_is_the_slope(case: str) -> None:
+    section = CASES[case]
+    rng = np.random.default_rng(5)
+    logits = rng.normal(0.0, 3.0, (2, 40, 3)).astype(np.float32)
+    classes = rng.integers(-1, 3, (2, 40)).astype(np.int32)
+    higher, lower = (
+        _focal(logits.astype(np.float64) + by, classes, section)
+        for by in (1e-5, -1e-5)
+    )
+    values = tf.constant(logits)
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        loss = losses.focal_loss(
+            values,
+            tf.constant(classes),
+            section.alpha,
+            section.gamma,
+            section.label_smoothing,
+        )
+    np.testing.assert_allclose(
+        tape.gradient(loss, values), (higher - lower) / 2e-5, atol=2e-6
+    )
+
+
 @pytest.mark.parametrize("smoothing", ["0.0", "0.1"])
 def test_focal_loss_equals_the_official_one(
     official: dict[str, np.ndarray], smoothing: str
