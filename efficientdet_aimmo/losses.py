@@ -173,7 +173,7 @@ def _focal_sum_on_cpu(
 
     As separate operations they are some forty passes over memory: with 90
     classes and four images of 512x512 they took 612 ms of processors' time,
-    and take 165 so (benchmarks/README.md).
+    and take 63 so (benchmarks/README.md).
     """
 
     @tf.custom_gradient

@@ -68,11 +68,11 @@ class Average:
           names: of the averages in checkpoints.
         """
         self._variables = list(variables)
-        values = [variable.numpy().ravel() for variable in variables]
         self.whole = tf.Variable(
-            np.concatenate(values), trainable=False, name="moving_average"
+            self._now(), trainable=False, name="moving_average"
         )
-        ends = np.cumsum([value.size for value in values]).tolist()
+        sizes = [variable.shape.num_elements() for variable in variables]
+        ends = np.cumsum(sizes).tolist()
         self.parts = [
             Part(name, variable.shape, self.whole, first)
             for name, variable, first in zip(
@@ -89,9 +89,10 @@ class Average:
 
     def restart(self) -> None:
         """Lets it begin again with the variables as they are."""
-        self.whole.assign(
-            np.concatenate([v.numpy().ravel() for v in self._variables])
-        )
+        self.whole.assign(self._now())
+
+    def _now(self) -> np.ndarray:
+        return np.concatenate([v.numpy().ravel() for v in self._variables])
 
 
 def flat(values: tf.Tensor | tf.Variable) -> tf.Tensor:
